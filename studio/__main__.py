@@ -1,0 +1,151 @@
+"""The command line: `python -m studio run | generate | train | evaluate | bench | doctor`.
+
+Heavy imports stand inside the commands, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from studio.environment import prepare
+from studio.errors import StudioError
+from studio.evaluate.ask import Ask
+from studio.settings import Settings, spoken_language
+from studio.types import MAX_SEED, Scheduler
+
+Stage = Literal["clip", "vae", "unet", "perception", "upscale"]
+Preset = Literal["smoke", "cpu", "gpu"]
+Evaluation = Literal["text2img", "vae", "perception"]
+Benchmark = Literal["text2img", "start"]
+
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
+ModelOption = Annotated[str | None, typer.Option(help="Which model; without it the one that the question is about.")]
+PresetOption = Annotated[Preset, typer.Option(help="How much work: a trial, for this machine's CPU, for a GPU.")]
+SamplesOption = Annotated[int | None, typer.Option(min=1, help="How many samples; without it as many as the preset.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+CheckOption = Annotated[bool, typer.Option("--check", help="Exit with 1 if a row misses its target.")]
+
+cli = typer.Typer(
+    help="Diffusion Studio: see, steer and understand diffusion models.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@cli.command()
+def run() -> None:
+    """Open the studio in the browser (STUDIO_HOST, STUDIO_PORT and the other variables say how)."""
+    import app
+
+    app.main()
+
+
+@cli.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="What the picture shows.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("picture.png"),
+    negative: Annotated[str, typer.Option(help="What it shall not show.")] = "",
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same bytes; without it one is drawn.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    sampler: Annotated[Scheduler | None, typer.Option(help="Sampler.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
+    model: Annotated[str, typer.Option(help="Which model.")] = "little-world",
+) -> None:
+    """Draw one picture. What is not given is the model's own default."""
+    from studio.draw import Wish, draw
+
+    wish = Wish(model, prompt, negative, seed, steps, guidance, sampler, width, height)
+    draw(wish, out, Settings.from_env())
+
+
+@cli.command()
+def train(
+    stage: Annotated[Stage, typer.Argument(help="Which part of the little world.")],
+    preset: PresetOption = "cpu",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Start from these weights.")
+    ] = None,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Write here instead of models/.")] = None,
+) -> None:
+    """Train one part of the little world and write it, with its card and its metrics."""
+    from studio.train.run import Options
+
+    importlib.import_module(f"studio.train.{stage}").main(Options(preset, minutes, resume, init_from, seed, out))
+
+
+@cli.command()
+def evaluate(
+    name: Annotated[Evaluation, typer.Argument(help="Which question.")],
+    model: ModelOption = None,
+    preset: PresetOption = "cpu",
+    seed: SeedOption = 0,
+    samples: SamplesOption = None,
+    language: Annotated[Literal["en", "zh"], typer.Option(help="The language of the prompts.")] = "en",
+    as_json: JsonOption = False,
+    check: CheckOption = False,
+) -> None:
+    """Measure how good a model is."""
+    _answer(f"studio.evaluate.{name}", Ask(model, preset, seed, samples, language), as_json, check)
+
+
+@cli.command()
+def bench(
+    name: Annotated[Benchmark, typer.Argument(help="Which question.")],
+    model: ModelOption = None,
+    preset: PresetOption = "cpu",
+    seed: SeedOption = 0,
+    samples: SamplesOption = None,
+    as_json: JsonOption = False,
+    check: CheckOption = False,
+) -> None:
+    """Measure how fast something is."""
+    _answer(f"studio.bench.{name}", Ask(model, preset, seed, samples), as_json, check)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing and how to get it."""
+    from studio.doctor import report
+
+    raise typer.Exit(report(Settings.from_env()))
+
+
+def _answer(module: str, ask: Ask, as_json: bool, check: bool) -> None:
+    """Run the question's module and print its report; whatever else it prints goes to stderr."""
+    settings = Settings.from_env()
+    with redirect_stdout(sys.stderr):
+        question = importlib.import_module(module)
+        report = question.run(settings, ask)
+    print(report.as_json() if as_json else report.as_table())
+    if check and not report.holds:
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error that can be told is one sentence on stderr and exit 2."""
+    prepare()
+    try:
+        cli(arguments)
+    except StudioError as error:
+        typer.echo(error.message(spoken_language()), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The only composition root: settings, catalogue, registry, queue and eye become a studio, and a studio a page."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from studio.catalog import FAMILIES
+from studio.settings import ROOT, Settings, resolve
+from studio.types import Family, ModelSpec, Source
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from PIL.Image import Image
+
+    from studio.engine.jobs import JobQueue
+    from studio.engine.registry import Registry
+    from studio.perception.measure import Mark, Measure
+
+T = TypeVar("T")
+
+
+class Eye(Protocol):
+    """Measures how far pictures obey a prompt."""
+
+    def obedience(self, prompt: str, pictures: Sequence[Image]) -> list[tuple[Mark, ...]]:
+        """For each picture a mark for every attribute that the prompt names."""
+
+
+class Late(Generic[T]):
+    """A value that is made when it is first asked for, once, whoever asks."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[T] = []
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._made)
+
+    def get(self) -> T:
+        """The value. A failed making is tried again by who asks next."""
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs models, on the device that the settings meant."""
+
+    settings: Settings
+    registry: Registry
+    jobs: JobQueue
+
+
+class LateEye:
+    """The eye of a folder, opened when it first looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._measure = Late(self._open)
+
+    def obedience(self, prompt: str, pictures: Sequence[Image]) -> list[tuple[Mark, ...]]:
+        return self._measure.get().obedience(prompt, pictures)
+
+    def _open(self) -> Measure:
+        from studio.perception.measure import Measure
+
+        return Measure.load(self._folder)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Everything that a page or a command works with. The engine imports torch when it is first used."""
+
+    settings: Settings
+    catalog: tuple[Family, ...]
+    eye: Eye | None
+    engine: Late[Engine]
+
+    @property
+    def specs(self) -> dict[str, ModelSpec]:
+        """The models that pictures can be drawn with, by id, the default first."""
+        return {spec.id: spec for family in self.catalog for spec in family.specs if spec.kind == "base"}
+
+    @property
+    def started(self) -> bool:
+        return self.engine.ready
+
+    @property
+    def registry(self) -> Registry:
+        return self.engine.get().registry
+
+    @property
+    def jobs(self) -> JobQueue:
+        return self.engine.get().jobs
+
+
+def build_studio(settings: Settings) -> Studio:
+    """Put a studio together. Imports neither torch nor gradio."""
+    catalog = offered(settings)
+    perception = settings.models_dir / "perception"
+    return Studio(
+        settings=settings,
+        catalog=catalog,
+        eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
+        engine=Late(lambda: _build_engine(settings, catalog)),
+    )
+
+
+def offered(settings: Settings) -> tuple[Family, ...]:
+    """The families of the catalogue; where strangers use the studio, only those whose files it carries itself."""
+    families = tuple(_placed(family, settings.models_dir) for family in FAMILIES)
+    if not settings.public:
+        return families
+    return tuple(
+        family for family in families if all(source.hub == "local" for spec in family.specs for source in spec.sources)
+    )
+
+
+def _placed(family: Family, models_dir: Path) -> Family:
+    """The same family with its local files looked for in another folder than the project's own."""
+    if models_dir == ROOT / "models":
+        return family
+
+    def placed(source: Source) -> Source:
+        return replace(source, repo=str(models_dir / Path(source.repo).name)) if source.hub == "local" else source
+
+    specs = tuple(replace(spec, sources=tuple(map(placed, spec.sources))) for spec in family.specs)
+    return replace(family, specs=specs)
+
+
+def _build_engine(settings: Settings, catalog: tuple[Family, ...]) -> Engine:
+    """Find the device and open its queue."""
+    from studio.engine.jobs import JobQueue
+    from studio.engine.loaders import FolderLoader
+    from studio.engine.registry import Registry
+
+    found = resolve(settings)
+    limit_bytes = found.ram_limit_bytes if found.device == "cpu" else found.vram_limit_bytes
+    registry = Registry(catalog, FolderLoader(ROOT), limit_bytes, found.device, found.dtype)
+    return Engine(found, registry, JobQueue(registry))
+
+
+def build_app(studio: Studio) -> gr.Blocks:
+    """The page of a studio."""
+    from studio.tabs import TABS
+    from studio.ui.shell import build_shell
+
+    return build_shell(studio, TABS)
+
+
+def warm(studio: Studio) -> threading.Thread:
+    """Open the engine and load the default model beside the page; what fails here is told when it is asked for."""
+
+    def load() -> None:
+        registry = studio.registry
+        with registry.lease(registry.key(next(iter(studio.specs)))):
+            pass
+
+    thread = threading.Thread(target=load, name="warm", daemon=True)
+    thread.start()
+    return thread

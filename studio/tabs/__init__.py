@@ -1,0 +1,8 @@
+"""The pages of the studio. A new one is a file here, and a place in `TABS`."""
+
+from __future__ import annotations
+
+from studio.tabs import text2img
+from studio.types import Tab
+
+TABS: tuple[Tab, ...] = (text2img.TAB,)

@@ -1,0 +1,110 @@
+"""Pictures of the world for training, rendered by all cores and kept under runs/data."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studio.train.run import RUNS
+from studio.world.caption import caption
+from studio.world.lexicon import LANGUAGES
+from studio.world.render import render, render_image
+from studio.world.scene import Scene, anything_of_seed, scene_of_seed
+
+CHUNK = 256
+
+
+def _render_chunk(scene_of: Callable[[int], Scene], first: int, count: int, size: int) -> NDArray[np.uint8]:
+    import cv2
+
+    cv2.setNumThreads(1)
+    return np.stack([render_image(scene_of(seed), size) for seed in range(first, first + count)])
+
+
+@dataclass(frozen=True)
+class Told:
+    """Pictures with what training a conditional model needs.
+
+    pictures: (n, size, size, 3) uint8; covers: (n, cells, cells) uint8, the share of a cell that entities cover (255:
+    all of it); captions: n lists, of as many in English as in Chinese; entities: (n,) how many things and people.
+    """
+
+    offset: int
+    pictures: NDArray[np.uint8]
+    covers: NDArray[np.uint8]
+    captions: list[list[str]]
+    entities: NDArray[np.int64]
+
+
+def _told_chunk(offset: int, first: int, count: int, size: int, cells: int) -> Told:
+    import cv2
+
+    cv2.setNumThreads(1)
+    pictures, covers, captions, entities = [], [], [], []
+    for seed in range(first, first + count):
+        scene, rng = scene_of_seed(seed), np.random.default_rng((seed, 1))
+        rendered = render(scene, size)
+        inside = (rendered.instances > 0).astype(np.float32) * 255
+        pictures.append(rendered.image)
+        covers.append(cv2.resize(inside, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.uint8))
+        captions.append([caption(scene, rng, lang, complete) for complete in (True, False) for lang in LANGUAGES])
+        entities.append(len(scene.entities))
+    return Told(offset, np.stack(pictures), np.stack(covers), captions, np.array(entities))
+
+
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
+
+
+def rendered_pictures(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    """Scenes as the base's training sees them: (count, size, size, 3) uint8, rendered once and kept."""
+    return _rendered("pictures", scene_of_seed, first_seed, count, size)
+
+
+def rendered_anything(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    """Scenes of the whole world, reserved concepts included: (count, size, size, 3) uint8, rendered once and kept."""
+    return _rendered("anything", anything_of_seed, first_seed, count, size)
+
+
+def _rendered(
+    name: str, scene_of: Callable[[int], Scene], first_seed: int, count: int, size: int
+) -> NDArray[np.uint8]:
+    path = RUNS / "data" / f"{name}-{size}-{first_seed}-{count}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp.npy")
+        store = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, size, size, 3))
+        with _pool() as pool:
+            starts = range(0, count, CHUNK)
+            chunks = [pool.submit(_render_chunk, scene_of, first_seed + i, min(CHUNK, count - i), size) for i in starts]
+            for start, chunk in zip(starts, chunks, strict=True):
+                images = chunk.result()
+                store[start : start + len(images)] = images
+        store.flush()
+        temporary.replace(path)
+    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return pictures
+
+
+def stream_told(first_seed: int, count: int, size: int, cells: int) -> Iterator[Told]:
+    """Rendered and captioned chunks, in order, with the other cores a little ahead."""
+    starts = iter(range(0, count, CHUNK))
+    with _pool() as pool:
+
+        def ahead(wanted: int) -> list[Future[Told]]:
+            return [
+                pool.submit(_told_chunk, start, first_seed + start, min(CHUNK, count - start), size, cells)
+                for start in islice(starts, wanted)
+            ]
+
+        waiting = ahead(24)
+        while waiting:
+            yield waiting.pop(0).result()
+            waiting += ahead(1)

@@ -1,0 +1,81 @@
+"""Sample sheets while training goes on, and the index that makes a folder a stock pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
+from transformers import PreTrainedTokenizerFast
+
+from studio.train.run import Run
+
+SAMPLE_PROMPTS = (
+    "a red umbrella and a blue car on the beach, watercolour",
+    "沙滩上的红伞和蓝色汽车,水彩",
+    "a yellow cat in a room, flat",
+    "a purple house in the snow, crayon",
+    "a green mug in the city at night, neon",
+    "一只白猫和一朵红蘑菇,森林里,像素画",
+    "a person waving in a red shirt and blue trousers in a meadow, flat",
+    "一个人跳跃,沙漠里,线稿",
+)
+
+
+@torch.no_grad()
+def save_sample_sheet(
+    model: Any, vae: AutoencoderTiny, tokenizer: PreTrainedTokenizerFast, scheduler: DDIMScheduler, run: Run
+) -> Path:
+    """Draw the sample prompts with what has been learnt so far, two seeds each; returns the sheet's path."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=model.text_encoder, tokenizer=tokenizer, unet=model.unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    rows = []
+    for seed in (1, 2):
+        generators = [torch.Generator().manual_seed(seed) for _ in SAMPLE_PROMPTS]
+        with run.autocast():
+            images = pipeline(
+                list(SAMPLE_PROMPTS), num_inference_steps=16, guidance_scale=4.0, generator=generators,
+                height=128, width=128,
+            ).images  # fmt: skip
+        rows.append(images)
+    side = rows[0][0].width
+    sheet = Image.new("RGB", (side * len(SAMPLE_PROMPTS), side * len(rows)))
+    for y, images in enumerate(rows):
+        for x, image in enumerate(images):
+            sheet.paste(image, (x * side, y * side))
+    path = run.folder / f"samples-{run.step:06d}.png"
+    sheet.save(path)
+    return path
+
+
+def write_pipeline(folder: Path, scheduler: DDIMScheduler) -> None:
+    """model_index.json and the scheduler, so that stock `StableDiffusionPipeline.from_pretrained(folder)` works.
+
+    transformers reads a half-precision folder as float16 while diffusers reads it as float32: the text encoder's
+    config says float32, so that both agree without an argument.
+    """
+    scheduler.save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderTiny"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    path = folder / "text_encoder" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,190 @@
+"""The autoencoder of the little world: 8 x 8 x 3 pixels become 4 numbers.
+
+diffusers' AutoencoderTiny, trained from scratch on crops: L1 + 2 MSE, L1 on image gradients (edges) and on a 4x-pooled
+copy (tone). Instead of a KL term the latents are drawn towards zero mean and unit variance per channel, and noise of
+0.08 is added before decoding, so that what the UNet leaves behind does not show.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from studio.train.artefact import save_component, write_ledger_row
+from studio.train.data import rendered_pictures
+from studio.train.muon import Muon
+from studio.train.run import MODELS, Options, Run, channels_last, launch, warmup_cosine
+from studio.world.scene import FIRST_HELD_OUT_SEED
+
+LATENT_CHANNELS, ENCODER_WIDTH, DECODER_WIDTH = 4, 32, 48
+ENCODER_BLOCKS, DECODER_BLOCKS = (1, 1, 2, 3), (3, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """pictures: how many are rendered; crop: side of the training crops; the last `full_from` sees whole pictures."""
+
+    minutes: float
+    pictures: int
+    batch: int
+    learning_rate: float
+    crop: int = 64
+    size: int = 128
+    full_from: float = 0.88
+    ema: float = 0.998
+    latent_noise: float = 0.08
+    max_steps: int | None = None
+
+
+PRESETS = {
+    "smoke": Preset(minutes=1, pictures=64, batch=4, learning_rate=3e-3, ema=0.9, max_steps=12),
+    "cpu": Preset(minutes=22, pictures=16_000, batch=16, learning_rate=3e-3),
+    "gpu": Preset(minutes=5, pictures=60_000, batch=96, learning_rate=4e-3, crop=96),
+}
+
+
+def build_vae() -> AutoencoderTiny:
+    return AutoencoderTiny(
+        latent_channels=LATENT_CHANNELS,
+        encoder_block_out_channels=(ENCODER_WIDTH,) * 4,
+        decoder_block_out_channels=(DECODER_WIDTH,) * 4,
+        num_encoder_blocks=ENCODER_BLOCKS,
+        num_decoder_blocks=DECODER_BLOCKS,
+    )
+
+
+def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:
+    """x, y: (B, 3, H, W) in [-1, 1]."""
+    d = y - x
+    edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+    return d.abs().mean() + 2 * d.square().mean() + 0.35 * edges + 0.5 * F.avg_pool2d(d, 4).abs().mean()
+
+
+def latent_penalty(z: Tensor) -> Tensor:
+    """Zero for latents (B, C, h, w) with zero mean and unit variance per channel; the KL divergence of their moments."""
+    mean, variance = z.mean((0, 2, 3)), z.var((0, 2, 3)) + 1e-6
+    return (mean.square() + variance - variance.log() - 1).mean()
+
+
+def to_unit(pictures: np.ndarray) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def crops(pictures: np.ndarray, batch: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Random crops of random pictures, (batch, side, side, 3) uint8."""
+    size = pictures.shape[1]
+    picks, corners = rng.integers(len(pictures), size=batch), rng.integers(0, size - side + 1, (batch, 2))
+    return np.stack([pictures[i, y : y + side, x : x + side] for i, (y, x) in zip(picks, corners, strict=True)])
+
+
+@torch.no_grad()
+def peak_signal_to_noise(vae: AutoencoderTiny, pictures: np.ndarray, device: torch.device) -> float:
+    """Mean over pictures of the reconstruction's PSNR in dB."""
+    values = []
+    for start in range(0, len(pictures), 32):
+        x = to_unit(pictures[start : start + 32]).to(device)
+        mse = ((vae(x).sample.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3))
+        values.append(-10 * torch.log10(mse))
+    return float(torch.cat(values).mean())
+
+
+@torch.no_grad()
+def latent_rgb(vae: AutoencoderTiny, pictures: np.ndarray) -> dict[str, list]:
+    """The linear map from scaled latents to RGB in [-1, 1] that fits best: a preview that costs nothing."""
+    x = to_unit(pictures)
+    z = vae.encode(x).latents * vae.config.scaling_factor
+    small = F.avg_pool2d(x, 8)
+    inputs = torch.cat([z, torch.ones_like(z[:, :1])], 1).permute(0, 2, 3, 1).reshape(-1, z.shape[1] + 1)
+    solution = torch.linalg.lstsq(inputs, small.permute(0, 2, 3, 1).reshape(-1, 3)).solution
+    return {"weight": solution[:-1].tolist(), "bias": solution[-1].tolist()}
+
+
+def worker(rank: int, processes: int, options: Options) -> None:
+    preset = PRESETS[options.preset]
+    run = Run("vae", rank, processes, options, preset.minutes, preset.max_steps)
+    rng = np.random.default_rng((options.seed, rank))
+    if rank == 0:
+        rendered_pictures(0, preset.pictures, preset.size)
+    run.barrier()
+    pictures = rendered_pictures(0, preset.pictures, preset.size)
+    held_out = rendered_pictures(FIRST_HELD_OUT_SEED, 128, preset.size)
+
+    torch.manual_seed(options.seed)
+    vae = AutoencoderTiny.from_pretrained(options.init_from) if options.init_from else build_vae()
+    vae = vae.to(run.device, torch.float32, memory_format=torch.channels_last)
+    parameters = list(vae.parameters())
+    ends = {vae.encoder.layers[0].weight, vae.encoder.layers[-1].weight, vae.decoder.layers[-1].weight}
+    hidden = [p for p in parameters if p.ndim == 4 and p not in ends]
+    others = [p for p in parameters if p.ndim != 4 or p in ends]
+    optimizers = [Muon(hidden, preset.learning_rate), torch.optim.AdamW(others, 1e-3, (0.9, 0.98), weight_decay=0.0)]
+    rates = [preset.learning_rate, 1e-3]
+    average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
+    if state := run.load_checkpoint():
+        vae.load_state_dict(state["vae"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
+    run.start_clock()
+
+    while not run.finished:
+        factor = warmup_cosine(run.fraction, run.step, 40, 0.3)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        whole = run.fraction > preset.full_from
+        batch = max(1, preset.batch // processes // (4 if whole else 1))
+        x = channels_last(to_unit(crops(pictures, batch, preset.size if whole else preset.crop, rng)).to(run.device))
+        with run.autocast():
+            z = vae.encode(x).latents
+            y = vae.decode(z + preset.latent_noise * torch.randn_like(z)).sample
+        loss = reconstruction_loss(y.float(), x) + 0.01 * latent_penalty(z.float())
+        loss.backward()
+        run.average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        average.update_parameters(vae)
+        run.log(loss=float(loss.detach()))
+        if run.checkpoint_due():
+            run.say(f"held-out PSNR {peak_signal_to_noise(average.module, held_out[:32], run.device):.2f} dB")
+            saved = [optimizer.state_dict() for optimizer in optimizers]
+            run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=saved)
+
+    saved = [optimizer.state_dict() for optimizer in optimizers]
+    run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=saved)
+    if rank == 0:
+        finish(run, preset, average.module.to("cpu", memory_format=torch.contiguous_format), pictures, held_out)
+    run.barrier()
+    run.close()
+
+
+def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray, held_out: np.ndarray) -> None:
+    """Choose the scaling factor, measure, and write the artefact."""
+    with torch.no_grad():
+        z = torch.cat([vae.encode(to_unit(pictures[i : i + 32])).latents for i in range(0, min(512, len(pictures)), 32)])
+    vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
+    vae.to(torch.float16).to(torch.float32)  # measure what is shipped
+    metrics = {
+        "psnr_db": round(peak_signal_to_noise(vae, held_out, torch.device("cpu")), 3),
+        "latent_std": [round(float(s), 3) for s in z.std((0, 2, 3))],
+        "latent_mean": [round(float(m), 3) for m in z.mean((0, 2, 3))],
+    }
+    folder = (run.options.out or MODELS / "little-world") / "vae"
+    preview = json.dumps(latent_rgb(vae, held_out))
+    save_component(vae, folder, run, asdict(preset), metrics)
+    (folder / "latent_rgb.json").write_text(preview + "\n")
+    write_ledger_row(run, "little-world/vae", folder, metrics)
+    run.say(f"{metrics}")
+
+
+def main(options: Options) -> None:
+    launch(worker, options)

@@ -1,0 +1,220 @@
+"""A job on the page: its events become what the person sees, also after the page was loaded anew.
+
+A handler submits and returns; another only tails the job, whose id the browser keeps. Closing the page ends the
+tail and not the job.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import modelscope_studio.components.antd as antd
+
+from studio.errors import StudioError
+from studio.text import t
+from studio.types import FINAL_EVENTS, Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped, Work
+from studio.ui.text import describe, label, language_of
+from studio.ui.widgets import plain
+
+if TYPE_CHECKING:
+    from studio.build import Studio
+    from studio.engine.jobs import Job
+
+Updates = dict[Any, Any]
+PHASES = ("queued", "loading", "denoising", "decoding", "done")
+TAIL_SECONDS = 2.0
+"""How long a tail is silent at most: it notices that the browser has gone when it writes."""
+DENOISED_PERCENT = 96
+OWNER_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
+# Gradio hides what it stores behind this word so that it reads it again after a restart; it protects nothing.
+STORAGE_WORD = "diffusion-studio"
+
+
+def browser_state(name: str) -> gr.BrowserState:
+    """A value that the browser keeps under this name."""
+    return gr.BrowserState(None, storage_key=f"studio.{name}", secret=STORAGE_WORD)
+
+
+def owner_of(stored: object) -> str:
+    """Whose jobs these are: what the browser kept, or a new name that nobody can guess."""
+    if isinstance(stored, str) and OWNER_PATTERN.fullmatch(stored):
+        return stored
+    return secrets.token_urlsafe(32)
+
+
+def follow(job: Job) -> Iterator[Event]:
+    """A job's events to its end. In silence the newest is told again, so that a caller can be noticed to be gone."""
+    ended = False
+    while not ended:
+        for event in job.tail(TAIL_SECONDS):
+            yield event
+            ended = isinstance(event, FINAL_EVENTS)
+
+
+@dataclass(frozen=True)
+class JobPanel:
+    """The buttons that start and stop a job, and what tells how far it is."""
+
+    start: gr.Button
+    stop: gr.Button
+    alert: antd.Alert
+    box: gr.Column
+    phase: gr.HTML
+    progress: antd.Progress
+    steps: antd.Steps
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.start, self.stop, self.alert, self.box, self.phase, self.progress, self.steps]
+
+    def updates(self, event: Event, language: str) -> Updates:
+        """What an event changes on the panel."""
+        running = not isinstance(event, FINAL_EVENTS)
+        phase, percent, text = _progress(event, language)
+        failure = describe_failure(event, language)
+        return {
+            self.start: gr.update(interactive=not running),
+            self.stop: gr.update(interactive=running),
+            self.alert: gr.update(visible=failure is not None, message=failure or ""),
+            self.box: gr.update(visible=True),
+            self.phase: f'<span role="status">{plain(text)}</span>',
+            self.progress: gr.update(percent=percent, status=_bar_status(event)),
+            self.steps: gr.update(current=phase, status="error" if failure else "process"),
+        }
+
+    def refused(self, error: StudioError, language: str) -> Updates:
+        """What a wish changes that could not become a job."""
+        return {self.alert: gr.update(visible=True, message=describe(error, language))}
+
+
+def describe_failure(event: Event, language: str) -> str | None:
+    """Why a job failed, or None if it did not."""
+    if not isinstance(event, Failed):
+        return None
+    if isinstance(event.error, StudioError):
+        return describe(event.error, language)
+    return t("text2img.unexpected", language)
+
+
+def _bar_status(event: Event) -> str:
+    if isinstance(event, Failed):
+        return "exception"
+    return "success" if isinstance(event, Done) else "normal"
+
+
+def _progress(event: Event, language: str) -> tuple[int, int, str]:
+    """Index into PHASES, percent, and the sentence that says it."""
+    match event:
+        case Queued(position=position):
+            return 0, 0, t("phase.queued_behind" if position else "phase.queued_next", language, count=position)
+        case Loading(model_id=model):
+            return 1, 0, t("phase.loading_model", language, model=model)
+        case Step(index=index, total=total):
+            return 2, round(DENOISED_PERCENT * index / total), t("phase.step", language, index=index, total=total)
+        case Decoding():
+            return 3, DENOISED_PERCENT, t("phase.decoding_now", language)
+        case Done():
+            return len(PHASES), 100, t("phase.finished", language)
+        case Stopped():
+            return 0, 0, t("phase.stopped", language)
+        case _:
+            return 0, 0, t("phase.failed", language)
+
+
+def draw_panel(start: gr.Button, stop: gr.Button) -> JobPanel:
+    """The alert, and the phase with its bar, which show themselves with the first job."""
+    alert = antd.Alert(message="", type="error", show_icon=True, visible=False, elem_classes="studio-alert")
+    with gr.Column(visible=False, elem_classes="studio-progress") as box:
+        phase = gr.HTML(elem_id="phase", elem_classes="studio-phase")
+        progress = antd.Progress(0, {"aria-label": "progress"}, show_info=False)
+        with antd.Steps(current=0, size="small", elem_classes="studio-steps") as steps:
+            for name in PHASES:
+                antd.Steps.Item(title=label(f"phase.{name}"))
+    return JobPanel(start, stop, alert, box, phase, progress, steps)
+
+
+@dataclass(frozen=True)
+class JobFlow:
+    """Connects a panel with the queue. show: the updates beside the panel's own, at least one for each event."""
+
+    studio: Studio
+    panel: JobPanel
+    owner: gr.BrowserState
+    job_id: gr.BrowserState
+    outputs: list[Any]
+    show: Callable[[Event, str], Iterator[Updates]]
+
+    def connect(
+        self,
+        blocks: gr.Blocks,
+        fields: Mapping[str, Any],
+        prepare: Callable[..., tuple[Work, Updates]],
+        prepared: Sequence[Any],
+    ) -> None:
+        """Wire the buttons and the page's load.
+
+        prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput.
+        """
+
+        def submit(request: gr.Request, owner: object, **values: object) -> Updates:
+            language = language_of(request)
+            name = owner_of(owner)
+            try:
+                work, updates = prepare(**values)
+                job = self.studio.jobs.submit(work, name)
+            except StudioError as error:
+                return {self.owner: name, self.job_id: None, **self.panel.refused(error, language)}
+            return {self.owner: name, self.job_id: job.id, **updates}
+
+        outputs = [self.owner, self.job_id, self.panel.alert, *prepared]
+        # Raw values: what a widget would refuse without a word, the request refuses with one.
+        started = self.panel.start.click(
+            submit,
+            self.owner,
+            outputs,
+            inputs_kwargs=dict(fields),
+            preprocess=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        tail = {
+            "fn": self.tail,
+            "inputs": self.job_id,
+            "outputs": [*self.panel.outputs, *self.outputs],
+            "show_progress": "hidden",
+            "concurrency_limit": None,
+            "api_visibility": "private",
+        }
+        started.then(**tail)
+        blocks.load(**tail)
+        self.panel.stop.click(
+            self.stop, [self.owner, self.job_id], queue=False, show_progress="hidden", api_visibility="private"
+        )
+
+    def tail(self, request: gr.Request, job_id: object) -> Iterator[Updates]:
+        """Tell what the job tells, until it ends. A job that is not known (any more) changes nothing."""
+        try:
+            job = self.studio.jobs.get(job_id) if isinstance(job_id, str) else None
+        except StudioError:
+            job = None
+        if job is None:
+            yield {self.panel.start: gr.skip()}
+            return
+        language = language_of(request)
+        for event in follow(job):
+            panel = self.panel.updates(event, language)
+            for updates in self.show(event, language):
+                yield {**panel, **updates}
+                panel = {}
+
+    def stop(self, request: gr.Request, owner: object, job_id: object) -> None:
+        """Ask the job to stop at its next step."""
+        try:
+            self.studio.jobs.cancel(str(job_id), owner_of(owner))
+        except StudioError as error:
+            gr.Warning(describe(error, language_of(request)))

@@ -1,0 +1,68 @@
+"""Pictures, and the words under them."""
+
+from __future__ import annotations
+
+import gradio as gr
+import modelscope_studio.components.base as ms
+import pytest
+
+from studio.perception.measure import Mark
+from studio.types import MAX_IMAGES, Decoding, Step
+from studio.ui.pictures import Pictures, draw_pictures
+from tests.ui.works import picture, result
+
+BALL = Mark({"en": "red ball", "zh": "红球"}, holds=True, confidence=0.93, ceiling=0.98)
+BEACH = Mark({"en": "beach", "zh": "沙滩"}, holds=False, confidence=0.12, ceiling=0.95)
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    with gr.Blocks(), ms.Application():
+        return draw_pictures()
+
+
+def test_a_step_shows_as_many_pictures_as_it_has(pictures: Pictures):
+    updates = pictures.preview(Step(1, 2, (picture(), picture())))
+    shown = [updates[tile.column]["visible"] for tile in pictures.tiles]
+    assert shown == [True, True] + [False] * (MAX_IMAGES - 2)
+    assert updates[pictures.empty]["visible"] is False
+
+
+@pytest.mark.parametrize("event", [Step(1, 2), Decoding()])
+def test_an_event_without_pictures_leaves_those_that_are_there(pictures: Pictures, event: Step | Decoding):
+    assert pictures.preview(event) == {}
+
+
+def test_a_result_says_its_time_without_the_loading(pictures: Pictures):
+    updates = pictures.finished(result(), "en", "")
+    values = {name: updates[widget]["value"] for name, widget in pictures.statistics.items()}
+    assert values == {"seconds": "1.00 s", "steps_per_second": "20.0", "memory": "1,024 MB"}
+
+
+def test_each_picture_tells_its_own_seed(pictures: Pictures):
+    updates = pictures.finished(result(num_images=2), "en", "")
+    assert "seed 7" in updates[pictures.tiles[0].caption]
+    assert "seed 8" in updates[pictures.tiles[1].caption]
+
+
+def test_a_mark_differs_by_sign_and_not_by_colour_alone(pictures: Pictures):
+    caption = pictures.measured(result(), [(BALL, BEACH)], "en", "")[pictures.tiles[0].caption]
+    assert "red ball ✓" in caption
+    assert "beach ✗" in caption
+
+
+def test_marks_speak_the_persons_language(pictures: Pictures):
+    assert "红球 ✓" in pictures.measured(result(), [(BALL,)], "zh", "")[pictures.tiles[0].caption]
+
+
+def test_the_small_print_names_the_lowest_ceiling(pictures: Pictures):
+    assert "95%" in pictures.measured(result(), [(BALL, BEACH)], "en", "")[pictures.note]
+
+
+def test_a_prompt_without_wishes_says_so(pictures: Pictures):
+    assert "nothing" in pictures.measured(result(), [()], "en", "")[pictures.note]
+
+
+def test_a_label_cannot_bring_markup(pictures: Pictures):
+    mark = Mark({"en": "<img src=x>", "zh": ""}, holds=True, confidence=1.0, ceiling=1.0)
+    assert "<img" not in pictures.measured(result(), [(mark,)], "en", "")[pictures.tiles[0].caption]
