@@ -3,13 +3,13 @@
 # make check    lint, format, types, architecture and the fast tests
 # make format   rewrite the code in the project's format
 # make train-cpu  train the little world's parts on this machine, in the order in which they build on each other
-# TORCH=cpu     with any of them, at the first call: the smaller torch without CUDA (2 GB less to download)
+# TORCH_INDEX=URL  with any of them, at the first call: take torch from this index, such as PyTorch's own one of
+#                  wheels without CUDA (its "Get started" page names it; 2 GB less to download)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CPU_INDEX := https://download.pytorch.org/whl/cpu
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test check format train-cpu
@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 train-cpu: $(VENV)/.installed
-	for stage in perception vae clip unet; do $(BIN)/python -m studio train $$stage --preset cpu || exit 1; done
+	for stage in perception vae clip upscale unet; do $(BIN)/python -m studio train $$stage --preset cpu || exit 1; done
 
 $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -41,8 +41,8 @@ $(BIN)/python:
 		|| { rm -rf $(VENV); echo "No virtual environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/.installed: requirements.txt | $(BIN)/python
-ifeq ($(TORCH),cpu)
-	$(PIP) install --index-url $(CPU_INDEX) $(shell grep -E '^torch(vision)?==' requirements.txt)
+ifdef TORCH_INDEX
+	$(PIP) install --index-url $(TORCH_INDEX) $(shell grep -E '^torch(vision)?==' requirements.txt)
 endif
 	$(PIP) install -r requirements.txt
 	@touch $@

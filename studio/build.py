@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from studio.catalog import FAMILIES
+from studio.errors import StudioError
 from studio.settings import ROOT, Settings, resolve
 from studio.types import Family, ModelSpec, Source
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from studio.perception.measure import Mark, Measure
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Eye(Protocol):
@@ -157,12 +160,18 @@ def build_app(studio: Studio) -> gr.Blocks:
 
 
 def warm(studio: Studio) -> threading.Thread:
-    """Open the engine and load the default model beside the page; what fails here is told when it is asked for."""
+    """Open the engine and load the default model beside the page.
+
+    What fails is logged here, and told to whoever asks for it.
+    """
 
     def load() -> None:
-        registry = studio.registry
-        with registry.lease(registry.key(next(iter(studio.specs)))):
-            pass
+        try:
+            registry = studio.registry
+            with registry.lease(registry.key(next(iter(studio.specs)))):
+                pass
+        except StudioError as error:
+            logger.warning("%s", error.message(studio.settings.language))
 
     thread = threading.Thread(target=load, name="warm", daemon=True)
     thread.start()

@@ -240,7 +240,7 @@ def test_train_refuses_what_it_does_not_know(trained: list[dict[str, Any]], word
 
 @pytest.fixture
 def question(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """`evaluate vae` and `bench start` answer with one row that misses its target, and print on the way."""
+    """`evaluate vae` and `bench text2img` answer with one row that misses its target, and print on the way."""
     calls: list[dict[str, Any]] = []
 
     def answer(settings: Any, ask: Ask) -> Report:
@@ -248,14 +248,14 @@ def question(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append(asdict(ask))
         return Report("evaluate vae", (ReportRow("psnr", 20.0, unit="dB", target=30.0),))
 
-    for name in ("studio.evaluate.vae", "studio.bench.start"):
+    for name in ("studio.evaluate.vae", "studio.bench.text2img"):
         module = ModuleType(name)
         module.run = answer  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, name, module)
     return calls
 
 
-@pytest.mark.parametrize("words", [["evaluate", "vae"], ["bench", "start"]])
+@pytest.mark.parametrize("words", [["evaluate", "vae"], ["bench", "text2img"]])
 def test_json_is_the_only_thing_on_stdout(
     question: list[dict[str, Any]], words: list[str], capsys: pytest.CaptureFixture[str]
 ):
@@ -271,7 +271,7 @@ def test_check_exits_with_1_when_a_target_is_missed(question: list[dict[str, Any
 
 
 def test_a_table_is_printed_without_json(question: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]):
-    run("bench", "start")
+    run("bench", "text2img")
     assert capsys.readouterr().out.splitlines()[-1].endswith("NO")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from studio.perception.network import ALL_KINDS, ALL_STYLES, SIDE, Eye, Reading
+from studio.perception.network import ALL_KINDS, ALL_STYLES, SIDE, Eye, Reading, as_input
 from studio.world import lexicon
 from studio.world.vocabulary import BACKGROUNDS, COLOURLESS_STYLES, COLOURS, POSES
 from studio.world.wish import Wish, parse
@@ -37,7 +37,7 @@ class Mark:
 def as_batch(pictures: Sequence[Image.Image]) -> Tensor:
     """Pictures of any size to (B, 3, 128, 128) in [-1, 1]."""
     arrays = [np.asarray(p.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)) for p in pictures]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return as_input(np.stack(arrays))
 
 
 class Measure:
@@ -56,60 +56,57 @@ class Measure:
 
     @torch.inference_mode()
     def read(self, pictures: Sequence[Image.Image]) -> Reading:
+        """What the eye sees in pictures of any size."""
         return self.eye(as_batch(pictures))
 
     def obedience(self, prompt: str, pictures: Sequence[Image.Image]) -> list[tuple[Mark, ...]]:
-        """For each picture, a mark for every attribute that the prompt names; empty if it names none."""
+        """For each picture, a mark for every attribute that the prompt names and the eye reads; empty without one."""
         wish = parse(prompt)
         reading = self.read(pictures)
-        return [tuple(self._marks(wish, reading, i)) for i in range(len(pictures))]
+        return [
+            (*self._things(wish, reading, i), *self._person(wish, reading, i), *self._whole(wish, reading, i))
+            for i in range(len(pictures))
+        ]
 
-    def _marks(self, wish: Wish, reading: Reading, i: int) -> list[Mark]:
-        marks = [self._thing(wish, reading, i, number) for number in range(len(wish.things))]
+    def _things(self, wish: Wish, reading: Reading, i: int) -> Iterator[Mark]:
+        """A thing holds if its kind is seen and, where its colour was asked for and can be seen, that colour too."""
+        for thing in wish.things:
+            seen = float(reading.kinds[i, ALL_KINDS.index(thing.kind)].sigmoid())
+            if thing.colour is None or wish.style in COLOURLESS_STYLES:
+                yield self._presence(_labels(lexicon.KIND_NAMES, thing.kind), seen, "kind_recall")
+                continue
+            alike = sum(other.kind == thing.kind for other in wish.things)
+            right = colour_holds(reading, i, thing.kind, thing.colour, alike)
+            labels = _in_colour(thing.colour, _labels(lexicon.KIND_NAMES, thing.kind))
+            yield Mark(labels, seen > 0.5 and right, seen, self.ceilings["kind_recall"] * self.ceilings["colour"])
+
+    def _person(self, wish: Wish, reading: Reading, i: int) -> Iterator[Mark]:
         if wish.person:
-            seen = float(reading.person[i].sigmoid())
-            marks.append(self._mark({lang: lexicon.PERSON_NAMES[lang][0] for lang in lexicon.LANGUAGES}, seen, "person"))
-        colourless = wish.style in COLOURLESS_STYLES
-        for part, logits, names in (
-            ("shirt", reading.shirt, lexicon.SHIRT_NAMES),
-            ("pants", reading.pants, lexicon.PANTS_NAMES),
-        ):
-            colour = getattr(wish, part)
-            if colour and not colourless:
-                labels = {lang: _joined(lang, colour, names[lang][0]) for lang in lexicon.LANGUAGES}
-                marks.append(self._choice(labels, logits[i], COLOURS.index(colour), part))
+            yield self._presence(_first(lexicon.PERSON_NAMES), float(reading.person[i].sigmoid()), "person")
+        if wish.shirt and wish.style not in COLOURLESS_STYLES:
+            labels = _in_colour(wish.shirt, _first(lexicon.SHIRT_NAMES))
+            yield self._choice(labels, reading.shirt[i], COLOURS.index(wish.shirt), "shirt")
+        if wish.pants and wish.style not in COLOURLESS_STYLES:
+            labels = _in_colour(wish.pants, _first(lexicon.PANTS_NAMES))
+            yield self._choice(labels, reading.pants[i], COLOURS.index(wish.pants), "pants")
         if wish.pose:
-            labels = {lang: lexicon.POSE_NAMES[lang][wish.pose][0] for lang in lexicon.LANGUAGES}
-            marks.append(self._choice(labels, reading.pose[i], POSES.index(wish.pose), "pose"))
-        for part, value, values, table, logits in (
-            ("background", wish.background, BACKGROUNDS, lexicon.BACKGROUND_NAMES, reading.background),
-            ("style", wish.style, ALL_STYLES, lexicon.STYLE_NAMES, reading.style),
-        ):
-            if value:
-                labels = {lang: table[lang][value][0] for lang in lexicon.LANGUAGES}
-                marks.append(self._choice(labels, logits[i], values.index(value), part))
-        return marks
+            labels = _labels(lexicon.POSE_NAMES, wish.pose)
+            yield self._choice(labels, reading.pose[i], POSES.index(wish.pose), "pose")
 
-    def _mark(self, labels: Mapping[str, str], confidence: float, part: str) -> Mark:
+    def _whole(self, wish: Wish, reading: Reading, i: int) -> Iterator[Mark]:
+        if wish.background:
+            labels = _labels(lexicon.BACKGROUND_NAMES, wish.background)
+            yield self._choice(labels, reading.background[i], BACKGROUNDS.index(wish.background), "background")
+        if wish.style:
+            labels = _labels(lexicon.STYLE_NAMES, wish.style)
+            yield self._choice(labels, reading.style[i], ALL_STYLES.index(wish.style), "style")
+
+    def _presence(self, labels: Mapping[str, str], confidence: float, part: str) -> Mark:
         return Mark(labels, confidence > 0.5, confidence, self.ceilings[part])
 
     def _choice(self, labels: Mapping[str, str], logits: Tensor, wanted: int, part: str) -> Mark:
         confidence = float(logits.softmax(0)[wanted])
         return Mark(labels, int(logits.argmax()) == wanted, confidence, self.ceilings[part])
-
-    def _thing(self, wish: Wish, reading: Reading, i: int, number: int) -> Mark:
-        """A thing holds if its kind is seen and, where its colour was asked for and can be seen, that colour too."""
-        thing = wish.things[number]
-        seen = float(reading.kinds[i, ALL_KINDS.index(thing.kind)].sigmoid())
-        if thing.colour is None or wish.style in COLOURLESS_STYLES:
-            names = {lang: lexicon.KIND_NAMES[lang][thing.kind][0] for lang in lexicon.LANGUAGES}
-            return self._mark(names, seen, "kind_recall")
-        alike = sum(other.kind == thing.kind for other in wish.things)
-        right = colour_holds(reading, i, thing.kind, thing.colour, alike)
-        labels = {
-            lang: _joined(lang, thing.colour, lexicon.KIND_NAMES[lang][thing.kind][0]) for lang in lexicon.LANGUAGES
-        }
-        return Mark(labels, seen > 0.5 and right, seen, self.ceilings["kind_recall"] * self.ceilings["colour"])
 
 
 def colour_holds(reading: Reading, i: int, kind: str, colour: str, alike: int = 1) -> bool:
@@ -118,6 +115,16 @@ def colour_holds(reading: Reading, i: int, kind: str, colour: str, alike: int = 
     return COLOURS.index(colour) in best
 
 
-def _joined(language: str, colour: str, noun: str) -> str:
-    name = lexicon.COLOUR_NAMES[language][colour][0]
-    return f"{name} {noun}" if language == "en" else f"{name}{noun}"
+def _labels(names: Mapping[str, lexicon.Names], value: str) -> dict[str, str]:
+    """The commonest name of a value, by language."""
+    return {language: names[language][value][0] for language in lexicon.LANGUAGES}
+
+
+def _first(names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    return {language: names[language][0] for language in lexicon.LANGUAGES}
+
+
+def _in_colour(colour: str, nouns: Mapping[str, str]) -> dict[str, str]:
+    """The nouns with the colour before them, as each language writes it."""
+    colours = _labels(lexicon.COLOUR_NAMES, colour)
+    return {"en": f"{colours['en']} {nouns['en']}", "zh": f"{colours['zh']}{nouns['zh']}"}

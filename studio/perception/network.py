@@ -1,23 +1,17 @@
-"""The eye: pixels to attributes. It also knows the reserved concepts, so that it can tell whether adapters taught them."""
+"""The eye: pixels to attributes. It knows the reserved concepts too, and so can tell whether adapters taught them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from studio.world.vocabulary import (
-    BACKGROUNDS,
-    COLOURS,
-    KINDS,
-    POSES,
-    RESERVED_CHARACTERS,
-    RESERVED_KINDS,
-    RESERVED_STYLES,
-    STYLES,
-)
+from studio.world.vocabulary import BACKGROUNDS, COLOURS, KINDS, POSES, RESERVED_KINDS, RESERVED_STYLES, STYLES
 
 ALL_KINDS, ALL_STYLES = KINDS + RESERVED_KINDS, STYLES + RESERVED_STYLES
 SIDE, FEATURES = 128, 192
@@ -59,8 +53,11 @@ class Block(nn.Module):
 
 
 class Eye(nn.Module):
-    """(B, 3, 128, 128) in [-1, 1] to a Reading. What is somewhere is read per cell and the strongest cell counts;
-    what is everywhere (place, style) is read from the mean over cells."""
+    """(B, 3, 128, 128) in [-1, 1] to a Reading.
+
+    What is somewhere is read per cell, and strong cells count most (log-mean-exp); what is everywhere (place, style) is read from
+    the mean over cells.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +75,8 @@ class Eye(nn.Module):
         features = x.mean((2, 3))
         background, style = self.whole(features).split([len(BACKGROUNDS), len(ALL_STYLES)], dim=1)
         cells = self.cells(x + F.silu(self.context(x)))
-        parts = dict(zip(self.sizes, cells.amax((2, 3)).split(list(self.sizes.values()), dim=1), strict=True))
+        pooled = cells.logsumexp((2, 3)) - math.log(cells.shape[2] * cells.shape[3])
+        parts = dict(zip(self.sizes, pooled.split(list(self.sizes.values()), dim=1), strict=True))
         return Reading(
             background=background,
             style=style,
@@ -93,6 +91,10 @@ class Eye(nn.Module):
         )
 
 
+def as_input(pictures: NDArray[np.uint8]) -> Tensor:
+    """RGB pictures (B, 128, 128, 3) to what the eye reads: (B, 3, 128, 128) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """||m_a - m_b||^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) between Gaussians fitted to features (N, D), in float64.
@@ -100,7 +102,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Heusel et al., 1706.08500, eq. 6; in this eye's features it is called FD-world, and depends on the sample size.
     """
     a, b = a.double(), b.double()
-    covariance_a, covariance_b = torch.cov(a.T), torch.cov(b.T)
+    covariance_a, covariance_b = torch.cov(a.T).atleast_2d(), torch.cov(b.T).atleast_2d()
     values, vectors = torch.linalg.eigh(covariance_a)
     root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum()

@@ -79,6 +79,7 @@ def _draw_settings(services: Services) -> dict[str, Any]:
     model = gr.Dropdown(list(specs), value=first.id, label=label("text2img.base_id"), visible=len(specs) > 1)
     knobs = sampling(first)
     seed, keep = seed_fields()
+    services.blocks.load(random_seed, None, seed, **INSTANT)
     model.change(
         lambda base_id: knobs.defaults(specs[base_id]),
         model,

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from studio.train.run import MODELS, Run
+from studio.train.places import MODELS
+from studio.train.run import Run
 
-LEDGER_HEAD = (
-    "| artefact | preset | device | minutes | steps | seed | sha256 | metrics | builds on | a larger run would buy |"
-)
+LEDGER_COLUMNS = ("artefact", "preset", "device", "minutes", "steps", "seed", "sha256", "metrics", "builds on")
+BY_HAND = "a larger run would buy"  # the ledger's last column
 
 
 def file_sha256(path: Path) -> str:
@@ -42,9 +42,7 @@ def save_component(
     write_metrics(folder, run, preset, metrics, **builds_on)
 
 
-def write_metrics(
-    folder: Path, run: Run, preset: dict[str, Any], metrics: dict[str, Any], **builds_on: str
-) -> None:
+def write_metrics(folder: Path, run: Run, preset: dict[str, Any], metrics: dict[str, Any], **builds_on: str) -> None:
     """metrics.json: all that a card and the ledger say of this artefact."""
     facts = {
         "stage": run.stage,
@@ -69,25 +67,36 @@ def device_name(run: Run) -> str:
 
 
 def write_ledger_row(run: Run, artefact: str, folder: Path, metrics: dict[str, Any]) -> None:
-    """Replace the artefact's row in models/TRAINING.md. What a person wrote in its last column stays."""
+    """Tell models/TRAINING.md of an artefact that belongs to the project; a trial or another folder is not told of."""
     if run.options.out is not None or run.options.preset == "smoke":
         return
-    path = MODELS / "TRAINING.md"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if LEDGER_HEAD not in lines:
-        lines += ["", LEDGER_HEAD, "|" + " --- |" * LEDGER_HEAD.count(" | ") + " --- |"]
-    old = next((i for i, line in enumerate(lines) if line.startswith(f"| {artefact} |")), None)
-    wanted = lines[old].split(" | ")[-1].rstrip(" |") if old is not None else ""
     builds_on = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["builds_on"]
-    cells = [
-        artefact, run.options.preset, device_name(run), f"{run.seconds / 60:.0f}", str(run.step),
-        str(run.options.seed), weights_sha256(folder)[:12],
-        ", ".join(f"{k} {v}" for k, v in metrics.items() if not isinstance(v, list)),
-        ", ".join(f"{k} {v[:12]}" for k, v in builds_on.items()), wanted,
-    ]  # fmt: skip
-    row = "| " + " | ".join(cells) + " |"
+    values = {
+        "artefact": artefact,
+        "preset": run.options.preset,
+        "device": device_name(run),
+        "minutes": f"{run.seconds / 60:.0f}",
+        "steps": str(run.step),
+        "seed": str(run.options.seed),
+        "sha256": weights_sha256(folder)[:12],
+        "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if not isinstance(value, list)),
+        "builds on": ", ".join(f"{name} {sha256[:12]}" for name, sha256 in builds_on.items()),
+    }
+    path = MODELS / "TRAINING.md"
+    path.write_text(ledger_with(path.read_text(encoding="utf-8"), values), encoding="utf-8")
+
+
+def ledger_with(ledger: str, values: dict[str, str]) -> str:
+    """The ledger with the artefact's row replaced, or added. What a person wrote in its last column stays."""
+    lines = ledger.splitlines()
+    head = f"| {' | '.join((*LEDGER_COLUMNS, BY_HAND))} |"
+    if head not in lines:
+        lines += ["", head, "|" + " --- |" * (len(LEDGER_COLUMNS) + 1)]
+    old = next((i for i, line in enumerate(lines) if line.startswith(f"| {values['artefact']} |")), None)
+    by_hand = lines[old].split(" | ")[-1].rstrip(" |") if old is not None else ""
+    row = f"| {' | '.join((*(values[column] for column in LEDGER_COLUMNS), by_hand))} |"
     if old is None:
         lines.append(row)
     else:
         lines[old] = row
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from studio.train.run import RUNS
+from studio.train.places import data_folder
 from studio.world.caption import caption
 from studio.world.lexicon import LANGUAGES
 from studio.world.render import render, render_image
@@ -22,9 +23,6 @@ CHUNK = 256
 
 
 def _render_chunk(scene_of: Callable[[int], Scene], first: int, count: int, size: int) -> NDArray[np.uint8]:
-    import cv2
-
-    cv2.setNumThreads(1)
     return np.stack([render_image(scene_of(seed), size) for seed in range(first, first + count)])
 
 
@@ -44,9 +42,6 @@ class Told:
 
 
 def _told_chunk(offset: int, first: int, count: int, size: int, cells: int) -> Told:
-    import cv2
-
-    cv2.setNumThreads(1)
     pictures, covers, captions, entities = [], [], [], []
     for seed in range(first, first + count):
         scene, rng = scene_of_seed(seed), np.random.default_rng((seed, 1))
@@ -59,8 +54,12 @@ def _told_chunk(offset: int, first: int, count: int, size: int, cells: int) -> T
     return Told(offset, np.stack(pictures), np.stack(covers), captions, np.array(entities))
 
 
-def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
+def _pool(chunks: int) -> Executor:
+    """A process per core, each with one thread; a single chunk is rendered here, sooner than a process starts."""
+    if chunks == 1:
+        return ThreadPoolExecutor(1)
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def rendered_pictures(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
@@ -73,16 +72,14 @@ def rendered_anything(first_seed: int, count: int, size: int) -> NDArray[np.uint
     return _rendered("anything", anything_of_seed, first_seed, count, size)
 
 
-def _rendered(
-    name: str, scene_of: Callable[[int], Scene], first_seed: int, count: int, size: int
-) -> NDArray[np.uint8]:
-    path = RUNS / "data" / f"{name}-{size}-{first_seed}-{count}.npy"
+def _rendered(name: str, scene_of: Callable[[int], Scene], first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    path = data_folder() / f"{name}-{size}-{first_seed}-{count}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npy")
         store = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, size, size, 3))
-        with _pool() as pool:
-            starts = range(0, count, CHUNK)
+        starts = range(0, count, CHUNK)
+        with _pool(len(starts)) as pool:
             chunks = [pool.submit(_render_chunk, scene_of, first_seed + i, min(CHUNK, count - i), size) for i in starts]
             for start, chunk in zip(starts, chunks, strict=True):
                 images = chunk.result()
@@ -95,8 +92,9 @@ def _rendered(
 
 def stream_told(first_seed: int, count: int, size: int, cells: int) -> Iterator[Told]:
     """Rendered and captioned chunks, in order, with the other cores a little ahead."""
-    starts = iter(range(0, count, CHUNK))
-    with _pool() as pool:
+    chunks = range(0, count, CHUNK)
+    starts = iter(chunks)
+    with _pool(len(chunks)) as pool:
 
         def ahead(wanted: int) -> list[Future[Told]]:
             return [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +15,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from studio.train.artefact import weights_sha256
-from studio.train.data import stream_told
-from studio.train.run import RUNS, Run
+from studio.train.data import Told, stream_told
+from studio.train.places import data_folder
+from studio.train.run import Run
 from studio.train.tokenizer import MAX_TOKENS, encode
-from studio.train.vae import to_unit
+from studio.train.vae import LATENT_CHANNELS, to_unit
 
-CAPTIONS = 4
+CAPTIONS, BATCH = 4, 64
 
 
 @dataclass(frozen=True)
@@ -37,46 +40,52 @@ def encoded_scenes(
 ) -> Latents:
     """Render, caption and encode `count` scenes; or read them, if the same autoencoder encoded them before."""
     cells = size // 8
-    name = f"latents-{size}-{first_seed}-{count}-{weights_sha256(vae_folder)[:12]}"
-    folder = RUNS / "data" / name
-    shapes = {
-        "latents": (np.float16, (count, 4, cells, cells)),
-        "covers": (np.uint8, (count, cells, cells)),
-        "tokens": (np.int16, (count, CAPTIONS, MAX_TOKENS)),
-        "entities": (np.uint8, (count,)),
-    }
+    folder = data_folder() / f"latents-{size}-{first_seed}-{count}-{weights_sha256(vae_folder)[:12]}"
     if run.rank == 0 and not folder.exists():
-        _encode(run, folder, shapes, vae_folder, tokenizer, first_seed, count, size)
+        vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
+        partial = folder.with_name(folder.name + ".partial")
+        _encode(run, vae, tokenizer, stream_told(first_seed, count, size, cells), _new_stores(partial, count, cells))
+        partial.rename(folder)
     run.barrier()
-    return Latents(**{key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in shapes})
+    return Latents(**{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Latents)})
+
+
+def _new_stores(folder: Path, count: int, cells: int) -> dict[str, np.memmap[Any, Any]]:
+    """Files in `folder` to be filled, one for each field of Latents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes: dict[str, tuple[type, tuple[int, ...]]] = {
+        "latents": (np.float16, (LATENT_CHANNELS, cells, cells)),
+        "covers": (np.uint8, (cells, cells)),
+        "tokens": (np.int16, (CAPTIONS, MAX_TOKENS)),
+        "entities": (np.uint8, ()),
+    }
+    return {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *shape))
+        for name, (dtype, shape) in shapes.items()
+    }
 
 
 @torch.no_grad()
 def _encode(
-    run: Run, folder: Path, shapes: dict, vae_folder: Path, tokenizer: PreTrainedTokenizerFast, first: int, count: int, size: int
-) -> None:  # fmt: skip
-    vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
-    partial = folder.with_name(folder.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    stores = {
-        key: np.lib.format.open_memmap(partial / f"{key}.npy", "w+", dtype, shape)
-        for key, (dtype, shape) in shapes.items()
-    }
-    started = time.monotonic()
-    for told in stream_told(first, count, size, size // 8):
+    run: Run,
+    vae: AutoencoderTiny,
+    tokenizer: PreTrainedTokenizerFast,
+    scenes: Iterable[Told],
+    stores: dict[str, np.memmap[Any, Any]],
+) -> None:
+    """Fill the stores with what is told."""
+    count, started = len(stores["entities"]), time.monotonic()
+    for told in scenes:
         rows = slice(told.offset, told.offset + len(told.pictures))
+        batches = (told.pictures[i : i + BATCH] for i in range(0, len(told.pictures), BATCH))
         with run.autocast():
-            parts = [
-                vae.encode(to_unit(told.pictures[i : i + 64]).to(run.device)).latents
-                for i in range(0, len(told.pictures), 64)
-            ]
-        stores["latents"][rows] = (torch.cat(parts).float() * vae.config.scaling_factor).cpu().numpy()
+            encoded = torch.cat([vae.encode(to_unit(batch).to(run.device)).latents for batch in batches])
+        stores["latents"][rows] = (encoded.float() * vae.config.scaling_factor).cpu().numpy()
         stores["covers"][rows] = told.covers
         stores["entities"][rows] = told.entities
-        flat = [text for captions in told.captions for text in captions]
-        stores["tokens"][rows] = encode(tokenizer, flat).reshape(-1, CAPTIONS, MAX_TOKENS)
+        texts = [text for captions in told.captions for text in captions]
+        stores["tokens"][rows] = encode(tokenizer, texts).reshape(-1, CAPTIONS, MAX_TOKENS)
         if told.offset % 10_240 == 0:
             run.say(f"encoded {rows.stop} of {count} scenes, {rows.stop / (time.monotonic() - started):.0f} a second")
     for store in stores.values():
         store.flush()
-    partial.rename(folder)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-MODELS, RUNS = ROOT / "models", ROOT / "runs"
+from studio.train.places import MODELS as MODELS
+from studio.train.places import run_folder
+
 LOG_EVERY_SECONDS, CHECKPOINT_EVERY_SECONDS, SAMPLES_EVERY_SECONDS = 10.0, 180.0, 900.0
+LONGEST_WAIT = timedelta(days=1)  # of the other processes, while the first one prepares or measures
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,20 @@ class Options:
 
 
 def launch(worker: Callable[..., None], options: Options) -> None:
-    """Run worker(run_rank, processes, options) in as many processes as pay on this machine."""
+    """Run worker(rank, processes, options) in as many processes as pay on this machine."""
     if torch.cuda.is_available() or options.preset == "smoke":
         worker(0, 1, options)
         return
     processes = max(1, min(4, os.cpu_count() or 1))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(20_000 + os.getpid() % 20_000))
-    torch.multiprocessing.spawn(worker, args=(processes, options), nprocs=processes)  # type: ignore[attr-defined]
+    torch.multiprocessing.spawn(_in_own_process, args=(worker, processes, options), nprocs=processes)
+
+
+def _in_own_process(rank: int, worker: Callable[..., None], processes: int, options: Options) -> None:
+    _keep_freed_memory()
+    torch.set_num_threads(1)
+    worker(rank, processes, options)
 
 
 def _keep_freed_memory() -> None:
@@ -66,18 +75,15 @@ class Run:
         self.stage, self.rank, self.processes, self.options = stage, rank, processes, options
         self.budget_seconds = 60 * (options.minutes if options.minutes is not None else minutes)
         self.max_steps, self.step, self.fraction = max_steps, 0, 0.0
-        self.folder = RUNS / f"{stage}-{options.preset}"
+        self.folder = run_folder(stage, options.preset)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._spent, self._started = 0.0, time.monotonic()
         self._last_log = self._last_checkpoint = self._last_samples = self._started
         self._writer: Any = None
         self._sums: dict[str, tuple[float, int]] = {}
-        if self.device.type == "cpu":
-            _keep_freed_memory()
-            if processes > 1:
-                torch.set_num_threads(1)
-                dist.init_process_group("gloo", rank=rank, world_size=processes)
+        if processes > 1:
+            dist.init_process_group("gloo", rank=rank, world_size=processes, timeout=LONGEST_WAIT)
         torch.manual_seed(options.seed * 1_000 + rank)
 
     @property
@@ -89,6 +95,10 @@ class Run:
     def finished(self) -> bool:
         return self.fraction >= 1.0
 
+    def _spent_share(self, seconds: float) -> float:
+        """The share of the budget that so many seconds, or the steps until now, have used."""
+        return max(seconds / self.budget_seconds, self.step / self.max_steps if self.max_steps else 0.0)
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)
 
@@ -98,10 +108,8 @@ class Run:
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Average all gradients over the processes, and agree on the fraction of the budget that is spent."""
-        by_time = self.seconds / self.budget_seconds
-        by_steps = (self.step + 1) / self.max_steps if self.max_steps else 0.0
         self.step += 1
-        self.fraction = max(by_time, by_steps) if self.rank == 0 else 0.0
+        self.fraction = self._spent_share(self.seconds) if self.rank == 0 else 0.0
         if self.processes == 1:
             return
         owners = [p for p in parameters if p.grad is not None]
@@ -142,7 +150,7 @@ class Run:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
         for name, value in means.items():
             self._writer.add_scalar(name, value, self.step)
 
@@ -172,6 +180,7 @@ class Run:
             return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         self.step, self._spent = state["step"], state["seconds"]
+        self.fraction = self._spent_share(self._spent)
         self.say(f"resumed at step {self.step}, {self._spent:.0f} s")
         return state
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from studio.train.run import Run
 
+SIDE = 128
 SAMPLE_PROMPTS = (
     "a red umbrella and a blue car on the beach, watercolour",
     "沙滩上的红伞和蓝色汽车,水彩",
@@ -27,28 +29,37 @@ SAMPLE_PROMPTS = (
 
 @torch.no_grad()
 def save_sample_sheet(
-    model: Any, vae: AutoencoderTiny, tokenizer: PreTrainedTokenizerFast, scheduler: DDIMScheduler, run: Run
+    model: Any, vae_folder: Path, tokenizer: PreTrainedTokenizerFast, scheduler: DDIMScheduler, run: Run
 ) -> Path:
     """Draw the sample prompts with what has been learnt so far, two seeds each; returns the sheet's path."""
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=model.text_encoder, tokenizer=tokenizer, unet=model.unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device),
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.set_progress_bar_config(disable=True)
     rows = []
     for seed in (1, 2):
         generators = [torch.Generator().manual_seed(seed) for _ in SAMPLE_PROMPTS]
         with run.autocast():
             images = pipeline(
-                list(SAMPLE_PROMPTS), num_inference_steps=16, guidance_scale=4.0, generator=generators,
-                height=128, width=128,
-            ).images  # fmt: skip
+                list(SAMPLE_PROMPTS),
+                height=SIDE,
+                width=SIDE,
+                num_inference_steps=16,
+                guidance_scale=4.0,
+                generator=generators,
+            ).images
         rows.append(images)
-    side = rows[0][0].width
-    sheet = Image.new("RGB", (side * len(SAMPLE_PROMPTS), side * len(rows)))
+    sheet = Image.new("RGB", (SIDE * len(SAMPLE_PROMPTS), SIDE * len(rows)))
     for y, images in enumerate(rows):
         for x, image in enumerate(images):
-            sheet.paste(image, (x * side, y * side))
+            sheet.paste(image, (x * SIDE, y * SIDE))
     path = run.folder / f"samples-{run.step:06d}.png"
     sheet.save(path)
     return path
@@ -63,7 +74,7 @@ def write_pipeline(folder: Path, scheduler: DDIMScheduler) -> None:
     scheduler.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": "0.42.1",
+        "_diffusers_version": diffusers.__version__,
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
         "requires_safety_checker": False,

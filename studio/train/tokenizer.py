@@ -1,4 +1,4 @@
-"""The tokenizer of the little world: byte-level BPE with a full byte alphabet, in which each Han character stands alone.
+"""The tokenizer of the little world: byte-level BPE with a full byte alphabet; each Han character stands alone.
 
 Any text can be encoded, so that no prompt contains an inner end-of-text; the merges come from the world's captions.
 """

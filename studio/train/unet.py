@@ -10,27 +10,33 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from studio.train.artefact import save_component, weights_sha256, write_ledger_row
 from studio.train.latents import CAPTIONS, Latents, encoded_scenes
-from studio.train.run import MODELS, Options, Run, launch, warmup_cosine
+from studio.train.places import MODELS
+from studio.train.run import Options, Run, launch, warmup_cosine
 from studio.train.samples import save_sample_sheet, write_pipeline
 from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, build_tokenizer, encode, load_tokenizer
+from studio.world.scene import FIRST_HELD_OUT_SEED
 
 TEXT_WIDTH, TEXT_LAYERS = 192, 3
 WIDTHS = (96, 160, 192)
+STRATA = 16  # times of the held-out loss; a number of held-out scenes is a multiple of it
 
 
 @dataclass(frozen=True)
 class Preset:
-    """scenes: how many are encoded; batch: over all processes; cover_weight: extra weight of a covered cell."""
+    """scenes: how many are encoded; batch: over all processes; cover_weight: extra weight of a covered cell;
+    single_until: until this fraction of the budget only scenes with one entity are seen."""
 
     minutes: float
     scenes: int
@@ -43,11 +49,14 @@ class Preset:
     cover_weight: float = 2.0
     single_until: float = 0.12
     condition_dropout: float = 0.1
+    held_out: int = 1_024
     max_steps: int | None = None
 
 
 PRESETS = {
-    "smoke": Preset(minutes=1, scenes=64, batch=4, learning_rate=1e-3, warmup_steps=2, ema=0.5, max_steps=4),
+    "smoke": Preset(
+        minutes=1, scenes=64, batch=4, learning_rate=1e-3, warmup_steps=2, ema=0.5, held_out=16, max_steps=4
+    ),
     "cpu": Preset(minutes=80, scenes=60_000, batch=48, learning_rate=1e-3),
     "gpu": Preset(minutes=11, scenes=250_000, batch=512, learning_rate=1.5e-3, warmup_steps=200, ema=0.9995),
 }
@@ -145,9 +154,24 @@ def optimizer_of(model: Denoiser, rate: float) -> torch.optim.AdamW:
     """Decay for matrices and kernels alone; the text encoder at half the rate."""
     groups = []
     for part, factor in ((model.unet, 1.0), (model.text_encoder, 0.5)):
-        for decay, chosen in ((0.01, [p for p in part.parameters() if p.ndim > 1]), (0.0, [p for p in part.parameters() if p.ndim <= 1])):  # fmt: skip
-            groups.append({"params": chosen, "weight_decay": decay, "factor": factor})
+        decaying = [p for p in part.parameters() if p.ndim > 1]
+        others = [p for p in part.parameters() if p.ndim <= 1]
+        groups.append({"params": decaying, "weight_decay": 0.01, "factor": factor})
+        groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
     return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98), fused=True)
+
+
+def shared_tokenizer(run: Run, base: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder; the first process builds it where it is missing."""
+    if run.rank == 0 and not (base / "tokenizer").exists():
+        build_tokenizer().save_pretrained(base / "tokenizer")
+    run.barrier()
+    return load_tokenizer(base / "tokenizer")
+
+
+def covered_mean(error: Tensor, covers: Tensor, weight: float) -> Tensor:
+    """Mean of error (B, C, h, w) in which a cell that covers (B, 1, h, w) cover fully counts 1 + weight times."""
+    return (error * (1 + weight * covers)).mean() / (1 + weight * covers.mean())
 
 
 def worker(rank: int, processes: int, options: Options) -> None:
@@ -155,23 +179,24 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run = Run("unet", rank, processes, options, preset.minutes, preset.max_steps)
     base = options.out or MODELS / "little-world"
     rng = np.random.default_rng((options.seed, rank, 2))
-    if rank == 0 and not (base / "tokenizer").exists():
-        build_tokenizer().save_pretrained(base / "tokenizer")
-    run.barrier()
-    tokenizer = load_tokenizer(base / "tokenizer")
+
+    tokenizer = shared_tokenizer(run, base)
     data = encoded_scenes(run, base / "vae", tokenizer, 0, preset.scenes, preset.size)
+    held_out = encoded_scenes(run, base / "vae", tokenizer, FIRST_HELD_OUT_SEED, preset.held_out, preset.size)
     singles = np.flatnonzero(np.asarray(data.entities) == 1)
     empty = encode(tokenizer, [""])[0]
 
     torch.manual_seed(options.seed)
     model = (load_denoiser(options.init_from) if options.init_from else build_denoiser()).to(run.device)
+    if run.device.type == "cpu":
+        model.unet.set_attn_processor(AttnProcessor())  # its backward pass is faster than the fused one's on a CPU
     parameters = list(model.parameters())
     optimizer = optimizer_of(model, preset.learning_rate)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
+    parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
     if state := run.load_checkpoint():
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
     torch.manual_seed(options.seed * 1_000 + rank + run.step)
     alpha_bar = build_scheduler().alphas_cumprod.to(run.device)
     run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
@@ -179,9 +204,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.start_clock()
 
     while not run.finished:
+        rate = preset.learning_rate * warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until)
         for group in optimizer.param_groups:
-            factor = warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until)
-            group["lr"] = preset.learning_rate * factor * group["factor"]
+            group["lr"] = rate * group["factor"]
         count = max(1, preset.batch // processes)
         early = run.fraction < preset.single_until and options.init_from is None
         picks = np.sort(rng.choice(singles, count) if early else rng.integers(preset.scenes, size=count))
@@ -191,7 +216,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         with run.autocast():
             predicted = model(xt, t, tokens)
         error = (predicted.float() - v).square()
-        loss = (error * (1 + preset.cover_weight * covers)).mean() / (1 + preset.cover_weight * covers.mean())
+        loss = covered_mean(error, covers, preset.cover_weight)
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -200,40 +225,34 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(model)
         run.log(loss=float(loss.detach()), plain_mse=float(error.detach().mean()))
         if run.checkpoint_due():
-            run.save_checkpoint(model=model.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+            run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
         if run.samples_due():
-            vae = AutoencoderTiny.from_pretrained(base / "vae", dtype=torch.float32).to(run.device)
-            save_sample_sheet(average.module, vae, tokenizer, build_scheduler(), run)
+            save_sample_sheet(average.module, base / "vae", tokenizer, build_scheduler(), run)
 
-    run.save_checkpoint(model=model.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+    run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
     if rank == 0:
-        finish(run, preset, average.module.to("cpu"), base, held_out_loss(run, average.module, base, tokenizer, preset))
+        finish(run, preset, cast(Denoiser, average.module.to("cpu")), base, held_out)
     run.barrier()
     run.close()
 
 
 @torch.no_grad()
-def held_out_loss(run: Run, model: Denoiser, base: Path, tokenizer: object, preset: Preset) -> float:
-    """Mean squared error of v on unseen scenes, stratified times, fixed noise: comparable between runs."""
-    from studio.world.scene import FIRST_HELD_OUT_SEED
-
-    count = 16 if preset.max_steps else 1_024
-    solo = Run("unet", 0, 1, run.options, 1)
-    data = encoded_scenes(solo, base / "vae", tokenizer, FIRST_HELD_OUT_SEED, count, preset.size)  # type: ignore[arg-type]
+def held_out_loss(model: Denoiser, data: Latents) -> float:
+    """Mean squared error of v on unseen scenes, stratified times, fixed noise, on the CPU: comparable between runs."""
     rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(5)
-    alpha_bar, total = build_scheduler().alphas_cumprod, 0.0
-    model = model.to("cpu")
-    for start in range(0, count, 16):
-        x0, tokens, _ = draw_batch(data, np.arange(start, start + 16), np.zeros(MAX_TOKENS), 0.0, rng)
-        t = ((torch.arange(16) + 0.5) * 1000 / 16).long()
+    alpha_bar, count, total = build_scheduler().alphas_cumprod, len(data.entities), 0.0
+    t = ((torch.arange(STRATA) + 0.5) * 1000 / STRATA).long()
+    for start in range(0, count, STRATA):
+        picks = np.arange(start, start + STRATA)
+        x0, tokens, _ = draw_batch(data, picks, np.zeros(MAX_TOKENS), 0.0, rng)
         xt, v = velocity_target(x0, torch.randn(x0.shape, generator=generator), alpha_bar[t])
-        total += float((model(xt, t, tokens) - v).square().mean()) * 16
+        total += float((model(xt, t, tokens) - v).square().mean()) * STRATA
     return total / count
 
 
-def finish(run: Run, preset: Preset, model: Denoiser, base: Path, loss: float) -> None:
-    """Write text encoder, UNet, scheduler and the pipeline's index."""
-    metrics = {"held_out_mse": round(loss, 4)}
+def finish(run: Run, preset: Preset, model: Denoiser, base: Path, held_out: Latents) -> None:
+    """Measure, and write text encoder, UNet, scheduler and the pipeline's index."""
+    metrics = {"held_out_mse": round(held_out_loss(model, held_out), 4)}
     vae_hash = weights_sha256(base / "vae")
     save_component(model.text_encoder, base / "text_encoder", run, asdict(preset), metrics, vae=vae_hash)
     text_hash = weights_sha256(base / "text_encoder")

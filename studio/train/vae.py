@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from studio.train.artefact import save_component, write_ledger_row
 from studio.train.data import rendered_pictures
 from studio.train.muon import Muon
-from studio.train.run import MODELS, Options, Run, channels_last, launch, warmup_cosine
+from studio.train.places import MODELS
+from studio.train.run import Options, Run, channels_last, launch, warmup_cosine
 from studio.world.scene import FIRST_HELD_OUT_SEED
 
 LATENT_CHANNELS, ENCODER_WIDTH, DECODER_WIDTH = 4, 32, 48
 ENCODER_BLOCKS, DECODER_BLOCKS = (1, 1, 2, 3), (3, 3, 2, 1)
+HELD_OUT = 128
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:
 
 
 def latent_penalty(z: Tensor) -> Tensor:
-    """Zero for latents (B, C, h, w) with zero mean and unit variance per channel; the KL divergence of their moments."""
+    """The KL divergence of the latents' moments, (B, C, h, w): zero at zero mean and unit variance per channel."""
     mean, variance = z.mean((0, 2, 3)), z.var((0, 2, 3)) + 1e-6
     return (mean.square() + variance - variance.log() - 1).mean()
 
@@ -97,7 +101,7 @@ def peak_signal_to_noise(vae: AutoencoderTiny, pictures: np.ndarray, device: tor
 
 
 @torch.no_grad()
-def latent_rgb(vae: AutoencoderTiny, pictures: np.ndarray) -> dict[str, list]:
+def latent_rgb(vae: AutoencoderTiny, pictures: np.ndarray) -> dict[str, Any]:
     """The linear map from scaled latents to RGB in [-1, 1] that fits best: a preview that costs nothing."""
     x = to_unit(pictures)
     z = vae.encode(x).latents * vae.config.scaling_factor
@@ -107,32 +111,50 @@ def latent_rgb(vae: AutoencoderTiny, pictures: np.ndarray) -> dict[str, list]:
     return {"weight": solution[:-1].tolist(), "bias": solution[-1].tolist()}
 
 
+def optimizers_of(vae: AutoencoderTiny, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon at this rate for the hidden kernels; AdamW for the first and last ones and for what is no kernel."""
+    ends = {vae.encoder.layers[0].weight, vae.encoder.layers[-1].weight, vae.decoder.layers[-1].weight}
+    hidden = [p for p in vae.parameters() if p.ndim == 4 and p not in ends]
+    others = [p for p in vae.parameters() if p.ndim != 4 or p in ends]
+    return [Muon(hidden, rate), torch.optim.AdamW(others, 1e-3, (0.9, 0.98), weight_decay=0.0)]
+
+
+def shared_pictures(run: Run, preset: Preset) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Training pictures and held-out ones; the first process renders them, and all read them."""
+    wanted = ((0, preset.pictures), (FIRST_HELD_OUT_SEED, HELD_OUT))
+    if run.rank == 0:
+        for first_seed, count in wanted:
+            rendered_pictures(first_seed, count, preset.size)
+    run.barrier()
+    pictures, held_out = (rendered_pictures(first_seed, count, preset.size) for first_seed, count in wanted)
+    return pictures, held_out
+
+
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("vae", rank, processes, options, preset.minutes, preset.max_steps)
     rng = np.random.default_rng((options.seed, rank))
-    if rank == 0:
-        rendered_pictures(0, preset.pictures, preset.size)
-    run.barrier()
-    pictures = rendered_pictures(0, preset.pictures, preset.size)
-    held_out = rendered_pictures(FIRST_HELD_OUT_SEED, 128, preset.size)
+    pictures, held_out = shared_pictures(run, preset)
 
     torch.manual_seed(options.seed)
     vae = AutoencoderTiny.from_pretrained(options.init_from) if options.init_from else build_vae()
     vae = vae.to(run.device, torch.float32, memory_format=torch.channels_last)
     parameters = list(vae.parameters())
-    ends = {vae.encoder.layers[0].weight, vae.encoder.layers[-1].weight, vae.decoder.layers[-1].weight}
-    hidden = [p for p in parameters if p.ndim == 4 and p not in ends]
-    others = [p for p in parameters if p.ndim != 4 or p in ends]
-    optimizers = [Muon(hidden, preset.learning_rate), torch.optim.AdamW(others, 1e-3, (0.9, 0.98), weight_decay=0.0)]
-    rates = [preset.learning_rate, 1e-3]
+    optimizers = optimizers_of(vae, preset.learning_rate)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     if state := run.load_checkpoint():
         vae.load_state_dict(state["vae"])
         average.load_state_dict(state["average"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+    def save() -> None:
+        states = [optimizer.state_dict() for optimizer in optimizers]
+        run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=states)
+
     run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
+    run.barrier()
     run.start_clock()
 
     while not run.finished:
@@ -156,21 +178,21 @@ def worker(rank: int, processes: int, options: Options) -> None:
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
             run.say(f"held-out PSNR {peak_signal_to_noise(average.module, held_out[:32], run.device):.2f} dB")
-            saved = [optimizer.state_dict() for optimizer in optimizers]
-            run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=saved)
+            save()
 
-    saved = [optimizer.state_dict() for optimizer in optimizers]
-    run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=saved)
+    save()
     if rank == 0:
-        finish(run, preset, average.module.to("cpu", memory_format=torch.contiguous_format), pictures, held_out)
+        vae = average.module.to("cpu").to(memory_format=torch.contiguous_format)
+        finish(run, preset, vae, pictures, held_out)
     run.barrier()
     run.close()
 
 
+@torch.no_grad()
 def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray, held_out: np.ndarray) -> None:
     """Choose the scaling factor, measure, and write the artefact."""
-    with torch.no_grad():
-        z = torch.cat([vae.encode(to_unit(pictures[i : i + 32])).latents for i in range(0, min(512, len(pictures)), 32)])
+    batches = (to_unit(pictures[i : i + 32]) for i in range(0, min(512, len(pictures)), 32))
+    z = torch.cat([vae.encode(batch).latents for batch in batches])
     vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
     vae.to(torch.float16).to(torch.float32)  # measure what is shipped
     metrics = {
@@ -181,7 +203,7 @@ def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray,
     folder = (run.options.out or MODELS / "little-world") / "vae"
     preview = json.dumps(latent_rgb(vae, held_out))
     save_component(vae, folder, run, asdict(preset), metrics)
-    (folder / "latent_rgb.json").write_text(preview + "\n")
+    (folder / "latent_rgb.json").write_text(preview + "\n", encoding="utf-8")
     write_ledger_row(run, "little-world/vae", folder, metrics)
     run.say(f"{metrics}")
 

@@ -125,7 +125,7 @@ def random_seed() -> int:
 def seed_fields() -> tuple[gr.Number, gr.Checkbox]:
     """The seed, whether to keep it, and a die that throws a new one to keep."""
     with gr.Row(elem_classes="studio-seed"):
-        seed = gr.Number(random_seed, precision=0, label=label("text2img.seed"), min_width=120, scale=3)
+        seed = gr.Number(0, precision=0, label=label("text2img.seed"), min_width=120, scale=3)
         keep = gr.Checkbox(False, label=label("text2img.keep_seed"), min_width=90, scale=2, container=False)
         dice = gr.Button(label("text2img.dice"), size="sm", min_width=0, scale=0, elem_id="dice")
     dice.click(lambda: (random_seed(), True), None, [seed, keep], **INSTANT)

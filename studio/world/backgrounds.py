@@ -20,6 +20,10 @@ def _hills(rng: np.random.Generator, base: float, height: float, waves: float) -
     return np.concatenate([np.stack([x, y], 1), [[1.02, 1.02], [-0.02, 1.02]]])
 
 
+def _rectangle(left: float, top: float, right: float, bottom: float) -> list[Point]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
 def _cloud(canvas: Canvas, x: float, y: float, size: float, colour: Colour) -> None:
     steps = np.linspace(0, np.pi, 13)
     top = [(x - size * np.cos(a), y - size * (0.28 * np.sin(a) + 0.1 * abs(np.sin(3 * a)))) for a in steps]
@@ -54,8 +58,8 @@ def beach(canvas: Canvas, rng: np.random.Generator) -> float:
     canvas.gradient(0, horizon, (84, 184, 244), (206, 240, 250))
     _sun(canvas, rng, 0.14, 0.065, (255, 226, 96))
     _clouds(canvas, rng, 1)
-    canvas.polygon([(-0.02, horizon), (1.02, horizon), (1.02, 0.75), (-0.02, 0.75)], (34, 140, 190))
-    canvas.shade([(0, horizon), (1, horizon), (1, horizon + 0.05), (0, horizon + 0.05)], (24, 112, 170))
+    canvas.polygon(_rectangle(-0.02, horizon, 1.02, 0.75), (34, 140, 190))
+    canvas.shade(_rectangle(0, horizon, 1, horizon + 0.05), (24, 112, 170))
     phase = float(rng.uniform(0, 6.28))
     x = np.linspace(-0.02, 1.02, 17)
     shore = horizon + 0.15 + 0.012 * np.sin(2 * np.pi * 1.5 * x + phase)
@@ -109,11 +113,11 @@ def city(canvas: Canvas, rng: np.random.Generator) -> float:
             for row in range(int(height / 0.09)):
                 if rng.random() < 0.7:
                     x, y = left + width * column, top + 0.05 + 0.09 * row
-                    pane = [(x - 0.02, y - 0.02), (x + 0.02, y - 0.02), (x + 0.02, y + 0.02), (x - 0.02, y + 0.02)]
+                    pane = _rectangle(x - 0.02, y - 0.02, x + 0.02, y + 0.02)
                     canvas.polygon(pane, (252, 214, 110), outline=canvas.pen.stroke == "own")
         left += width + 0.012
     canvas.gradient(horizon, 1, (52, 50, 74), (38, 36, 58))
-    canvas.polygon([(-0.02, horizon), (1.02, horizon), (1.02, horizon + 0.045), (-0.02, horizon + 0.045)], (92, 90, 116))
+    canvas.polygon(_rectangle(-0.02, horizon, 1.02, horizon + 0.045), (92, 90, 116))
     for x in (0.08, 0.42, 0.76):
         canvas.polygon([(x, 0.86), (x + 0.15, 0.86), (x + 0.14, 0.89), (x - 0.012, 0.89)], (226, 206, 120))
     return horizon
@@ -124,16 +128,15 @@ def room(canvas: Canvas, rng: np.random.Generator) -> float:
     wall: Colour = ((228, 216, 196), (206, 220, 206), (206, 214, 232))[int(rng.integers(3))]
     canvas.gradient(0, horizon, wall, wall)
     x, y, w, h = float(rng.uniform(0.1, 0.62)), 0.1, 0.27, 0.27
-    canvas.polygon([(x - 0.02, y - 0.02), (x + w + 0.02, y - 0.02), (x + w + 0.02, y + h + 0.02), (x - 0.02, y + h + 0.02)], (250, 250, 248))  # fmt: skip
+    canvas.polygon(_rectangle(x - 0.02, y - 0.02, x + w + 0.02, y + h + 0.02), (250, 250, 248))
     for column in (0.0, 0.53):
         for row in (0.0, 0.53):
             a, b = x + w * column, y + h * row
-            pane = [(a, b), (a + w * 0.47, b), (a + w * 0.47, b + h * 0.47), (a, b + h * 0.47)]
-            canvas.polygon(pane, (142, 208, 246))
+            canvas.polygon(_rectangle(a, b, a + w * 0.47, b + h * 0.47), (142, 208, 246))
     canvas.gradient(horizon, 1, (182, 128, 84), (150, 100, 64))
     for x0 in np.linspace(-0.5, 1.5, 9):
         canvas.line([(0.5 + (x0 - 0.5) * 0.62, horizon), (0.5 + (x0 - 0.5) * 1.5, 1.0)], (134, 88, 56), 0.006)
-    canvas.polygon([(-0.02, horizon - 0.03), (1.02, horizon - 0.03), (1.02, horizon), (-0.02, horizon)], (250, 248, 242))
+    canvas.polygon(_rectangle(-0.02, horizon - 0.03, 1.02, horizon), (250, 248, 242))
     return horizon
 
 

@@ -62,6 +62,11 @@ def lighter(colour: Colour, weight: float = 0.3) -> Colour:
     return mix(colour, (255, 255, 255), weight)
 
 
+def _on_ellipse(centre: Point, radii: Point, angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points (N, 2) at these angles in radians."""
+    return np.stack([centre[0] + radii[0] * np.cos(angles), centre[1] + radii[1] * np.sin(angles)], axis=1)
+
+
 class Canvas:
     """An RGB picture of `side` pixels in which coordinates are fractions of the side, y downwards.
 
@@ -108,34 +113,30 @@ class Canvas:
     ) -> None:
         """A filled ellipse, or a segment of one between two angles in degrees (0 right, 90 down)."""
         steps = np.deg2rad(np.linspace(start, end, max(8, round(abs(end - start) / 10))))
-        self.polygon(
-            np.stack([centre[0] + radii[0] * np.cos(steps), centre[1] + radii[1] * np.sin(steps)], axis=1),
-            colour,
-            outline,
-        )
+        self.polygon(_on_ellipse(centre, radii, steps), colour, outline)
 
     def dot(self, centre: Point, radii: Point, colour: Colour) -> None:
         """A small mark such as an eye: painted where the style paints, inked where it draws."""
         paint = self._stroke_colour(colour) if self.pen.stroke in ("ink", "own") else self._fill_colour(colour)
-        steps = np.deg2rad(np.arange(0, 360, 30))
-        points = np.stack([centre[0] + radii[0] * np.cos(steps), centre[1] + radii[1] * np.sin(steps)], axis=1)
+        points = _on_ellipse(centre, radii, np.deg2rad(np.arange(0, 360, 30)))
         cv2.fillPoly(self.image, [self._fixed(points)], paint, cv2.LINE_AA, SHIFT)
 
     def line(self, points: Sequence[Point] | NDArray[np.float64], colour: Colour, width: float) -> None:
         """A thick line with round ends; in outlined styles it becomes a tube."""
         fixed, pixels, stroke = [self._fixed(points)], max(1, round(width * self.side)), self._stroke_pixels()
-        if stroke and self.entity:
-            edge = self._stroke_colour(colour)
-            if pixels <= 2 * stroke:  # a wire: the stroke is all there is of it
-                cv2.polylines(self.image, fixed, False, edge, max(stroke, pixels), cv2.LINE_AA, SHIFT)
-            else:
-                cv2.polylines(self.image, fixed, False, edge, pixels + stroke, cv2.LINE_AA, SHIFT)
-                cv2.polylines(self.image, fixed, False, self._fill_colour(colour), pixels - stroke, cv2.LINE_AA, SHIFT)
+        fill, edge = self._fill_colour(colour), self._stroke_colour(colour)
+        if not stroke:
+            tubes = [(fill, pixels)]
+        elif not self.entity:
+            tubes = [(edge, stroke)]
+        elif pixels <= 2 * stroke:  # a wire: the stroke is all there is of it
+            tubes = [(edge, max(stroke, pixels))]
         else:
-            paint = self._fill_colour(colour) if not stroke else self._stroke_colour(colour)
-            cv2.polylines(self.image, fixed, False, paint, pixels if not stroke else stroke, cv2.LINE_AA, SHIFT)
+            tubes = [(edge, pixels + stroke), (fill, pixels - stroke)]
+        for paint, thickness in tubes:
+            cv2.polylines(self.image, fixed, False, paint, thickness, cv2.LINE_AA, SHIFT)
         if self.ids is not None and self.entity:
-            cv2.polylines(self.ids, fixed, False, self.entity, max(pixels, 1), cv2.LINE_8, SHIFT)
+            cv2.polylines(self.ids, fixed, False, self.entity, pixels, cv2.LINE_8, SHIFT)
 
     def shade(self, points: Sequence[Point] | NDArray[np.float64], colour: Colour) -> None:
         """A highlight or a shaded side: only where the style paints."""

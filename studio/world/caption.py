@@ -101,7 +101,7 @@ def _person(wish: Wish, rng: Rng, language: str) -> str:
     if language == "zh":
         worn = "穿" + "和".join(f"{colour}{garment}" for colour, garment in clothes) + "的" if clothes else ""
         head = f"{hair}的" if hair else ""
-        return f"一个{worn}{head}{name}" + (f"{pose}" if pose else "")
+        return f"一个{worn}{head}{name}{pose}"
     text = name if name.startswith("some") else _article(name)
     if pose:
         text += f" {pose}"
@@ -119,7 +119,8 @@ def _join(parts: Sequence[str], rng: Rng, language: str) -> tuple[str, bool]:
         return parts[0], False
     if len(parts) > 2:
         *first, last = parts
-        return (", ".join(first) + f" and {last}", False) if language == "en" else ("、".join(first) + f"和{last}", False)
+        comma, conjunction = (", ", " and ") if language == "en" else ("、", "和")
+        return f"{comma.join(first)}{conjunction}{last}", False
     left, right = parts
     which = rng.random()
     if language == "en":
@@ -165,5 +166,3 @@ def _chinese(subject: str, wish: Wish, rng: Rng) -> str:
     if which < 0.8:
         return f"{style}:{scene}"
     return f"{style}风格的{scene}" if not style.endswith("风格") else f"{style}的{scene}"
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Finish = Callable[[Image, int, int], Image]
 NOISE_FIELDS = 64
+KEPT_FIELDS = 4 * NOISE_FIELDS  # all that one size needs
 
 
 def finish(canvas: Image, style: str, variant: int, size: int) -> Image:
@@ -23,14 +24,14 @@ def _shrink(image: Image, size: int) -> Image:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-@cache
+@lru_cache(KEPT_FIELDS)
 def _noise(which: int, cells: int, size: int) -> NDArray[np.float32]:
     """Smooth noise in [-1, 1], one of NOISE_FIELDS fields. (size, size) float32."""
     coarse = np.random.default_rng(7_000 + which).uniform(-1, 1, (cells, cells)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-@cache
+@lru_cache(KEPT_FIELDS)
 def _wobble(which: int, size: int, amplitude: float, cells: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
     """Fixed-point maps for cv2.remap that move every point a little. amplitude: in pictures."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -71,7 +72,8 @@ def _neon(canvas: Image, variant: int, size: int) -> Image:
     """Lines that glow."""
     image = _shrink(canvas, size)
     quarter = _shrink(canvas, max(16, size // 4))
-    glow = cv2.resize(cv2.GaussianBlur(quarter, (0, 0), len(quarter) / 20), (size, size), interpolation=cv2.INTER_LINEAR)
+    blurred = cv2.GaussianBlur(quarter, (0, 0), len(quarter) / 20)
+    glow = cv2.resize(blurred, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.addWeighted(image, 1.0, glow, 0.75, -12), np.uint8)
 
 

@@ -35,9 +35,18 @@ KIND_NAMES: dict[str, Names] = {
     },
 }
 MEASURE_WORDS: dict[str, str] = {
-    "umbrella": "一把", "car": "一辆", "ball": "一个", "house": "一座", "tree": "一棵", "mug": "一个",
-    "star": "一颗", "gift": "一份", "cat": "一只", "mushroom": "一朵", "rocket": "一枚",
-}  # fmt: skip
+    "umbrella": "一把",
+    "car": "一辆",
+    "ball": "一个",
+    "house": "一座",
+    "tree": "一棵",
+    "mug": "一个",
+    "star": "一颗",
+    "gift": "一份",
+    "cat": "一只",
+    "mushroom": "一朵",
+    "rocket": "一枚",
+}
 
 COLOUR_NAMES: dict[str, Names] = {
     "en": {

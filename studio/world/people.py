@@ -59,13 +59,14 @@ def _torso(canvas: Canvas, joints: Joints, h: float, shirt: Colour) -> None:
     right, left, right_hip, left_hip = joints[2], joints[5], joints[8], joints[11]
     across = (left - right) / np.linalg.norm(left - right)
     down = np.array([-across[1], across[0]])
-    outline = np.array([
-        right - 0.02 * h * across - 0.025 * h * down, left + 0.02 * h * across - 0.025 * h * down,
-        left_hip + 0.038 * h * across + 0.03 * h * down, right_hip - 0.038 * h * across + 0.03 * h * down,
-    ])  # fmt: skip
-    canvas.polygon(outline, shirt)
-    middle = (outline[0] + outline[1]) / 2, (outline[2] + outline[3]) / 2
-    canvas.shade(np.array([middle[0] * 0.4 + outline[1] * 0.6, outline[1], outline[2], middle[1] * 0.4 + outline[2] * 0.6]), darker(shirt, 0.14))  # fmt: skip
+    wider, higher = 0.02 * h * across, 0.025 * h * down
+    a, b = right - wider - higher, left + wider - higher
+    wider, lower = 0.038 * h * across, 0.03 * h * down
+    c, d = left_hip + wider + lower, right_hip - wider + lower
+    canvas.polygon(np.array([a, b, c, d]), shirt)
+    upper_middle, lower_middle = (a + b) / 2, (c + d) / 2
+    shaded = np.array([upper_middle * 0.4 + b * 0.6, b, c, lower_middle * 0.4 + c * 0.6])
+    canvas.shade(shaded, darker(shirt, 0.14))
 
 
 def _arm(canvas: Canvas, joints: Joints, h: float, shirt: Colour, skin: Colour) -> None:
@@ -87,8 +88,9 @@ def _head(canvas: Canvas, joints: Joints, h: float, skin: Colour, hair: Colour) 
 def _face(canvas: Canvas, x: float, y: float, r: float) -> None:
     for side in (-0.36, 0.36):
         canvas.dot((x + side * r, y + 0.12 * r), (0.12 * r, 0.15 * r), (34, 28, 36))
-    smile = np.deg2rad(np.linspace(25, 155, 7))
-    canvas.line(np.stack([x + 0.36 * r * np.cos(smile), y + 0.28 * r + 0.26 * r * np.sin(smile)], 1), (150, 60, 60), 0.012)  # fmt: skip
+    angles = np.deg2rad(np.linspace(25, 155, 7))
+    smile = np.stack([x + 0.36 * r * np.cos(angles), y + 0.28 * r + 0.26 * r * np.sin(angles)], axis=1)
+    canvas.line(smile, (150, 60, 60), 0.012)
 
 
 def _momo_head(canvas: Canvas, joints: Joints, h: float) -> None:

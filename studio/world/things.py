@@ -1,4 +1,4 @@
-"""The objects of the world. Each is drawn in a box whose foot is at (0, 0), x to the right, y upwards, larger side 1."""
+"""The objects of the world. Each draws itself in a box: foot at (0, 0), x to the right, y upwards, larger side 1."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def umbrella(box: Box, c: Colour) -> None:
 
 
 def car(box: Box, c: Colour) -> None:
-    body = [(-0.5, 0.13), (-0.5, 0.27), (-0.44, 0.32), (-0.3, 0.34), (-0.2, 0.54), (0.14, 0.54), (0.28, 0.34), (0.44, 0.31), (0.5, 0.24), (0.5, 0.13)]  # fmt: skip
-    box.polygon(body, c)
+    rear = [(-0.5, 0.13), (-0.5, 0.27), (-0.44, 0.32), (-0.3, 0.34), (-0.2, 0.54)]
+    front = [(0.14, 0.54), (0.28, 0.34), (0.44, 0.31), (0.5, 0.24), (0.5, 0.13)]
+    box.polygon(rear + front, c)
     box.shade([(-0.5, 0.13), (-0.5, 0.2), (0.5, 0.2), (0.5, 0.13)], darker(c, 0.25))
     for window in (
         [(-0.23, 0.35), (-0.16, 0.49), (-0.04, 0.49), (-0.04, 0.35)],
@@ -80,7 +81,8 @@ def car(box: Box, c: Colour) -> None:
 
 def ball(box: Box, c: Colour) -> None:
     box.ellipse(0, 0.42, 0.42, 0.42, c)
-    box.shade([(0.42 * float(np.sin(a)), 0.42 - 0.42 * float(np.cos(a))) for a in np.linspace(-1.3, 1.3, 15)], darker(c, 0.24))  # fmt: skip
+    underside = [(0.42 * float(np.sin(a)), 0.42 - 0.42 * float(np.cos(a))) for a in np.linspace(-1.3, 1.3, 15)]
+    box.shade(underside, darker(c, 0.24))
     stripe = [(0.42 * float(np.cos(a)), 0.42 + 0.42 * float(np.sin(a))) for a in np.linspace(-0.22, 0.42, 7)]
     mirrored = [(-x, y) for x, y in reversed(stripe)]
     box.polygon(stripe + mirrored, (250, 250, 246) if c != RGB["white"] else (222, 70, 70))

@@ -53,7 +53,7 @@ def _names() -> dict[str, tuple[str, str]]:
             ("shirt", lexicon.SHIRT_NAMES),
             ("pants", lexicon.PANTS_NAMES),
         ):
-            found |= {name: (role, role) for name in words[language]}
+            found |= dict.fromkeys(words[language], (role, role))
     return found
 
 

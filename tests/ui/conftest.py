@@ -1,10 +1,13 @@
-"""A queue without models."""
+"""A page to draw on, and a queue without models."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import gradio as gr
+import modelscope_studio.components.base as ms
 import pytest
 
 from studio.engine.jobs import JobQueue
@@ -15,3 +18,14 @@ def queue() -> Iterator[JobQueue]:
     jobs = JobQueue(SimpleNamespace(device="cpu"))
     yield jobs
     jobs.close()
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+    """An empty page that is being drawn. Gradio makes event loops for it that it never closes: it gets one, closed."""
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: loop)
+    with gr.Blocks() as blocks, ms.Application():
+        yield blocks
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gradio as gr
-import modelscope_studio.components.base as ms
 import pytest
 
 from studio.perception.measure import Mark
@@ -16,9 +15,8 @@ BEACH = Mark({"en": "beach", "zh": "沙滩"}, holds=False, confidence=0.12, ceil
 
 
 @pytest.fixture
-def pictures() -> Pictures:
-    with gr.Blocks(), ms.Application():
-        return draw_pictures()
+def pictures(page: gr.Blocks) -> Pictures:
+    return draw_pictures()
 
 
 def test_a_step_shows_as_many_pictures_as_it_has(pictures: Pictures):

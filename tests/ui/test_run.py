@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.base as ms
 import pytest
 
 from studio.engine.jobs import JobQueue
@@ -16,9 +15,8 @@ from tests.ui.works import Scripted, finished, result
 
 
 @pytest.fixture
-def panel() -> JobPanel:
-    with gr.Blocks(), ms.Application():
-        return draw_panel(gr.Button(), gr.Button())
+def panel(page: gr.Blocks) -> JobPanel:
+    return draw_panel(gr.Button(), gr.Button())
 
 
 def text(panel: JobPanel, event: Event, language: str = "en") -> str:
@@ -89,7 +87,7 @@ def test_two_owners_differ():
     assert owner_of(None) != owner_of(None)
 
 
-def test_a_kept_value_is_read_again_after_a_restart():
+def test_a_kept_value_is_read_again_after_a_restart(page: gr.Blocks):
     first, second = browser_state("job"), browser_state("job")
     assert (first.storage_key, first.secret) == (second.storage_key, second.secret)
 
