@@ -55,8 +55,8 @@ class Block(nn.Module):
 class Eye(nn.Module):
     """(B, 3, 128, 128) in [-1, 1] to a Reading.
 
-    What is somewhere is read per cell, and strong cells count most (log-mean-exp); what is everywhere (place, style) is read from
-    the mean over cells.
+    What is somewhere is read per cell, and strong cells count most (log-mean-exp); what is everywhere (place, style)
+    is read from the mean over cells.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Eye(nn.Module):
 
 def as_input(pictures: NDArray[np.uint8]) -> Tensor:
     """RGB pictures (B, 128, 128, 3) to what the eye reads: (B, 3, 128, 128) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -102,7 +102,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Heusel et al., 1706.08500, eq. 6; in this eye's features it is called FD-world, and depends on the sample size.
     """
     a, b = a.double(), b.double()
-    covariance_a, covariance_b = torch.cov(a.T).atleast_2d(), torch.cov(b.T).atleast_2d()
+    covariance_a, covariance_b = torch.atleast_2d(torch.cov(a.T)), torch.atleast_2d(torch.cov(b.T))
     values, vectors = torch.linalg.eigh(covariance_a)
     root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum()

@@ -17,6 +17,7 @@ from studio.perception.network import ALL_KINDS, SIDE, Eye, Reading, as_input
 from studio.perception.truth import accuracies, labels_of
 from studio.train.artefact import write_ledger_row, write_metrics
 from studio.train.data import rendered_anything
+from studio.train.muon import Muon
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, channels_last, launch, warmup_cosine
 from studio.world.scene import FIRST_HELD_OUT_SEED, anything_of_seed
@@ -30,14 +31,15 @@ class Preset:
     pictures: int
     batch: int
     learning_rate: float
+    muon_rate: float
     ema: float = 0.995
     max_steps: int | None = None
 
 
 PRESETS = {
-    "smoke": Preset(minutes=1, pictures=64, batch=8, learning_rate=2e-3, ema=0.5, max_steps=4),
-    "cpu": Preset(minutes=10, pictures=30_000, batch=64, learning_rate=2e-3),
-    "gpu": Preset(minutes=3, pictures=100_000, batch=256, learning_rate=3e-3),
+    "smoke": Preset(minutes=1, pictures=64, batch=8, learning_rate=2e-3, muon_rate=1e-2, ema=0.5, max_steps=4),
+    "cpu": Preset(minutes=10, pictures=30_000, batch=32, learning_rate=2e-3, muon_rate=1e-2),
+    "gpu": Preset(minutes=3, pictures=100_000, batch=256, learning_rate=3e-3, muon_rate=2e-2),
 }
 
 
@@ -78,6 +80,15 @@ def shaken(x: Tensor, rng: np.random.Generator) -> Tensor:
     return (x * gain + lift).clamp(-1, 1)
 
 
+def optimizers_of(eye: Eye, preset: Preset) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden convolutions, AdamW for the rest."""
+    hidden = [p for module in (eye.blocks, eye.context) for p in module.parameters() if p.ndim == 4]
+    chosen = set(hidden)
+    others = [p for p in eye.parameters() if p not in chosen]
+    adam = torch.optim.AdamW(others, preset.learning_rate, weight_decay=0.01, fused=True)
+    return [Muon(hidden, preset.muon_rate, momentum=0.9), adam]
+
+
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("perception", rank, processes, options, preset.minutes, preset.max_steps)
@@ -91,18 +102,22 @@ def worker(rank: int, processes: int, options: Options) -> None:
     torch.manual_seed(options.seed)
     eye = Eye().to(run.device).to(memory_format=torch.channels_last)
     parameters = list(eye.parameters())
-    optimizer = torch.optim.AdamW(parameters, preset.learning_rate, weight_decay=0.02, fused=True)
+    optimizers = optimizers_of(eye, preset)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     average = AveragedModel(eye, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     if state := run.load_checkpoint():
         eye.load_state_dict(state["eye"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
     run.barrier()
     run.start_clock()
 
     while not run.finished:
-        optimizer.param_groups[0]["lr"] = preset.learning_rate * warmup_cosine(run.fraction, run.step, 50, 0.3)
+        factor = warmup_cosine(run.fraction, run.step, 50, 0.3)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
         picks = np.sort(rng.integers(preset.pictures, size=max(1, preset.batch // processes)))
         x = shaken(as_input(pictures[picks]).to(run.device), rng)
         with run.autocast():
@@ -111,12 +126,14 @@ def worker(rank: int, processes: int, options: Options) -> None:
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         average.update_parameters(eye)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            run.save_checkpoint(eye=eye.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            run.save_checkpoint(eye=eye.state_dict(), average=average.state_dict(), optimizers=states)
 
     if rank == 0:
         finish(run, preset, cast(Eye, average.module.to("cpu").to(memory_format=torch.contiguous_format).eval()))

@@ -22,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from studio.train.artefact import save_component, weights_sha256, write_ledger_row
 from studio.train.latents import CAPTIONS, Latents, encoded_scenes
+from studio.train.muon import Muon
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, launch, warmup_cosine
 from studio.train.samples import save_sample_sheet, write_pipeline
@@ -42,6 +43,7 @@ class Preset:
     scenes: int
     batch: int
     learning_rate: float
+    muon_rate: float = 0.01
     size: int = 128
     warmup_steps: int = 100
     flat_until: float = 0.45
@@ -150,15 +152,15 @@ def draw_batch(
     return torch.from_numpy(data.latents[picks].astype(np.float32)), torch.from_numpy(tokens), covers
 
 
-def optimizer_of(model: Denoiser, rate: float) -> torch.optim.AdamW:
-    """Decay for matrices and kernels alone; the text encoder at half the rate."""
-    groups = []
-    for part, factor in ((model.unet, 1.0), (model.text_encoder, 0.5)):
-        decaying = [p for p in part.parameters() if p.ndim > 1]
-        others = [p for p in part.parameters() if p.ndim <= 1]
-        groups.append({"params": decaying, "weight_decay": 0.01, "factor": factor})
-        groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
-    return torch.optim.AdamW(groups, rate, betas=(0.9, 0.98), fused=True)
+def optimizers_of(model: Denoiser, preset: Preset) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices and kernels; AdamW for the first and last layers, embeddings, norms and biases."""
+    ends = {model.unet.conv_in.weight, model.unet.conv_out.weight}
+    ends |= {p for module in model.modules() if isinstance(module, torch.nn.Embedding) for p in module.parameters()}
+    hidden = [p for p in model.parameters() if p.ndim > 1 and p not in ends]
+    chosen = set(hidden)
+    others = [p for p in model.parameters() if p not in chosen]
+    adam = torch.optim.AdamW(others, preset.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    return [Muon(hidden, preset.muon_rate), adam]
 
 
 def shared_tokenizer(run: Run, base: Path) -> PreTrainedTokenizerFast:
@@ -191,9 +193,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     if run.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # its backward pass is faster than the fused one's on a CPU
     parameters = list(model.parameters())
-    optimizer = optimizer_of(model, preset.learning_rate)
+    muon, adam = optimizers_of(model, preset)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
-    parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
+    parts: dict[str, Any] = {"model": model, "average": average, "muon": muon, "adam": adam}
     if state := run.load_checkpoint():
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -204,9 +206,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.start_clock()
 
     while not run.finished:
-        rate = preset.learning_rate * warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+        factor = warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until)
+        for optimizer, rate in ((muon, preset.muon_rate), (adam, preset.learning_rate)):
+            optimizer.param_groups[0]["lr"] = rate * factor
         count = max(1, preset.batch // processes)
         early = run.fraction < preset.single_until and options.init_from is None
         picks = np.sort(rng.choice(singles, count) if early else rng.integers(preset.scenes, size=count))
@@ -220,8 +222,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in (muon, adam):
+            optimizer.step()
+            optimizer.zero_grad()
         average.update_parameters(model)
         run.log(loss=float(loss.detach()), plain_mse=float(error.detach().mean()))
         if run.checkpoint_due():

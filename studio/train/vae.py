@@ -28,12 +28,14 @@ from studio.world.scene import FIRST_HELD_OUT_SEED
 
 LATENT_CHANNELS, ENCODER_WIDTH, DECODER_WIDTH = 4, 32, 48
 ENCODER_BLOCKS, DECODER_BLOCKS = (1, 1, 2, 3), (3, 3, 2, 1)
-HELD_OUT = 128
 
 
 @dataclass(frozen=True)
 class Preset:
-    """pictures: how many are rendered; crop: side of the training crops; the last `full_from` sees whole pictures."""
+    """pictures: how many are rendered; crop: side of the training crops; held_out: pictures to measure with.
+
+    After the fraction `full_from` of the budget whole pictures are seen.
+    """
 
     minutes: float
     pictures: int
@@ -44,11 +46,12 @@ class Preset:
     full_from: float = 0.88
     ema: float = 0.998
     latent_noise: float = 0.08
+    held_out: int = 128
     max_steps: int | None = None
 
 
 PRESETS = {
-    "smoke": Preset(minutes=1, pictures=64, batch=4, learning_rate=3e-3, ema=0.9, max_steps=12),
+    "smoke": Preset(minutes=1, pictures=64, batch=4, learning_rate=3e-3, ema=0.9, held_out=16, max_steps=12),
     "cpu": Preset(minutes=22, pictures=16_000, batch=16, learning_rate=3e-3),
     "gpu": Preset(minutes=5, pictures=60_000, batch=96, learning_rate=4e-3, crop=96),
 }
@@ -79,7 +82,7 @@ def latent_penalty(z: Tensor) -> Tensor:
 
 def to_unit(pictures: np.ndarray) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def crops(pictures: np.ndarray, batch: int, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -121,7 +124,7 @@ def optimizers_of(vae: AutoencoderTiny, rate: float) -> list[torch.optim.Optimiz
 
 def shared_pictures(run: Run, preset: Preset) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Training pictures and held-out ones; the first process renders them, and all read them."""
-    wanted = ((0, preset.pictures), (FIRST_HELD_OUT_SEED, HELD_OUT))
+    wanted = ((0, preset.pictures), (FIRST_HELD_OUT_SEED, preset.held_out))
     if run.rank == 0:
         for first_seed, count in wanted:
             rendered_pictures(first_seed, count, preset.size)

@@ -38,7 +38,8 @@ def test_a_complete_caption_names_all_that_the_style_shows(language: str):
         wish = parse(caption(scene, np.random.default_rng(seed), language, complete=True))
         shown = scene.style not in COLOURLESS_STYLES
         assert (wish.background, wish.style) == (scene.background, scene.style)
-        assert {(t.kind, t.colour) for t in wish.things} == {(t.kind, t.colour if shown else None) for t in scene.things}
+        things = {WishedThing(thing.kind, thing.colour if shown else None) for thing in scene.things}
+        assert set(wish.things) == things
         assert wish.person == (scene.person is not None)
         assert wish.shirt == (scene.person.shirt if scene.person and shown else None)
 
