@@ -19,7 +19,8 @@ from PIL import Image
 from studio.build import Studio, build_studio
 from studio.errors import ModelUnavailable
 from studio.evaluate.ask import Ask
-from studio.evaluate.report import Report, ReportRow, wilson
+from studio.evaluate.clip_score import ClipScore
+from studio.evaluate.report import Report, ReportRow, bootstrap_mean, wilson
 from studio.perception.measure import METRICS, Measure, colour_holds
 from studio.perception.network import ALL_KINDS, ALL_STYLES, Reading, frechet_distance
 from studio.types import Defaults, Task
@@ -52,11 +53,12 @@ CEILINGS = {
 
 @dataclass
 class Tally:
-    """Counts of what was right, by name; and the pictures' features."""
+    """Counts of what was right, by name; the pictures' features, and their agreement with their prompts."""
 
     right: dict[str, int] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     features: list[torch.Tensor] = field(default_factory=list)
+    cosines: list[torch.Tensor] = field(default_factory=list)
 
     def add(self, name: str, right: bool) -> None:
         self.right[name] = self.right.get(name, 0) + int(right)
@@ -88,6 +90,20 @@ class Painter:
                 generator=[torch.Generator().manual_seed(self.seed * 1_000_000 + place) for place in places],
             )
             yield places, result.images
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A painter that cannot err: it renders the scenes themselves, whatever the prompts say."""
+
+    scenes: Sequence[Scene]
+    size: int
+    seed: int
+
+    def draw(self, prompts: Sequence[str]) -> Iterator[tuple[range, list[Image.Image]]]:
+        for start in range(0, len(prompts), BATCH):
+            places = range(start, min(start + BATCH, len(prompts)))
+            yield places, [Image.fromarray(render_image(self.scenes[place], self.size)) for place in places]
 
 
 def run(settings: Any, ask: Ask) -> Report:
@@ -122,20 +138,27 @@ def _measured(studio: Studio, measure: Measure, base_id: str, ask: Ask, count: i
     scenes = [scene_of_seed(first + i) for i in range(count)]
     rng = np.random.default_rng((ask.seed, 7))
     unseen_scenes = [Scene.sample_held_out_combination(rng) for _ in range(max(BATCH, count // 4))]
+    clip_folder = studio.settings.models_dir / "little-world-clip"
+    clip = ClipScore(clip_folder) if (clip_folder / "metrics.json").is_file() else None
     with studio.registry.lease(studio.registry.key(base_id)) as lease:
         defaults = studio.specs[base_id].defaults
         painter = Painter(lease.view(Task.TEXT_TO_IMAGE, defaults.scheduler), defaults, ask.seed)
-        seen = tally_of(painter, measure, scenes, ask.language)
+        seen = tally_of(painter, measure, scenes, ask.language, clip)
         unseen = tally_of(painter, measure, unseen_scenes, ask.language)
         rows = rows_of(seen, unseen, measure.ceilings, TARGETS[ask.preset])
         if ask.language != "en":
             rows += language_rows(seen, tally_of(painter, measure, scenes, "en"), bool(TARGETS[ask.preset]))
+        if clip is not None:
+            true = tally_of(Truth(scenes, defaults.width, ask.seed), measure, scenes, ask.language, clip)
+            rows.append(clip_row(seen, true, ask.seed))
         if count > 1:  # one picture has no spread
             rows.append(distance_row(seen, measure, scenes, first + count, defaults.width))
         return rows, lease.components.sha256
 
 
-def tally_of(painter: Painter, measure: Measure, scenes: Sequence[Scene], language: str) -> Tally:
+def tally_of(
+    painter: Painter | Truth, measure: Measure, scenes: Sequence[Scene], language: str, clip: ClipScore | None = None
+) -> Tally:
     """Caption, draw and read all scenes. The caption of scene i depends on the painter's seed and i alone."""
     tally = Tally()
     rngs = (np.random.default_rng((painter.seed, i)) for i in range(len(scenes)))
@@ -143,6 +166,8 @@ def tally_of(painter: Painter, measure: Measure, scenes: Sequence[Scene], langua
     for places, pictures in painter.draw([text for text, _ in told]):
         reading = measure.read(pictures)
         tally.features.append(reading.features)
+        if clip is not None:
+            tally.cosines.append(clip.cosines([told[place][0] for place in places], pictures))
         for i, place in enumerate(places):
             _judge(tally, reading, i, scenes[place], told[place][1])
     return tally
@@ -215,6 +240,13 @@ def language_rows(chinese: Tally, english: Tally, has_targets: bool) -> list[Rep
         )
         for name in ("background", "style", "kind recall", "colour", "person")
     ]
+
+
+def clip_row(tally: Tally, true: Tally, seed: int) -> ReportRow:
+    """Mean cosine of picture and prompt, beside that of true pictures with the same prompts."""
+    values, ceiling = torch.cat(tally.cosines), float(torch.cat(true.cosines).mean())
+    low, high = bootstrap_mean(values.tolist(), seed)
+    return ReportRow("CLIP score", float(values.mean()), "cosine", "held-out scenes", low, high, ceiling=ceiling)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from studio.train.places import MODELS
 from studio.train.run import Run
@@ -28,6 +29,26 @@ def weights_sha256(folder: Path) -> str:
         digest.update(path.name.encode())
         digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
+
+
+def latents_sha256(vae_folder: Path) -> str:
+    """The hash of what defines an autoencoder's latents: its encoder and its scale, but not its decoder."""
+    config = json.loads((vae_folder / "config.json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256(str(config["scaling_factor"]).encode())
+    for path in sorted(vae_folder.glob("*.safetensors")):
+        tensors = load_file(path)
+        for name in sorted(name for name in tensors if name.startswith("encoder.")):
+            digest.update(name.encode())
+            digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def edit_config(folder: Path, drop: tuple[str, ...] = (), **values: Any) -> None:
+    """Take keys out of a folder's config.json, and set others."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in drop}
+    path.write_text(json.dumps({**kept, **values}, indent=2) + "\n", encoding="utf-8")
 
 
 def save_component(
@@ -58,6 +79,34 @@ def write_metrics(folder: Path, run: Run, preset: dict[str, Any], metrics: dict[
         "sha256": weights_sha256(folder),
     }
     (folder / "metrics.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card_of(facts), encoding="utf-8")
+
+
+def card_of(facts: dict[str, Any]) -> str:
+    """The model card of an artefact, from its metrics.json."""
+    warm = ", from shipped weights" if facts["warm_start"] else ""
+    trained = f"{facts['minutes']} minutes on {facts['device']}, {facts['steps']} steps, seed {facts['seed']}{warm}"
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "library_name: diffusers",
+        "tags: [diffusion-studio, little-world]",
+        "---",
+        "",
+        f"# Diffusion Studio, stage `{facts['stage']}`",
+        "",
+        "Trained on scenes that the studio draws itself (`studio/world`; no other data), by",
+        f"`python -m studio train {facts['stage']} --preset {facts['preset']}`: {trained}.",
+        "",
+        f"SHA-256 over its weights: `{facts['sha256']}`",
+        "",
+        "| measured | value |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in facts["metrics"].items()),
+    ]
+    if facts["builds_on"]:
+        lines += ["", "It builds on:", "", *(f"- {name} `{sha256}`" for name, sha256 in facts["builds_on"].items())]
+    return "\n".join(lines) + "\n"
 
 
 def device_name(run: Run) -> str:

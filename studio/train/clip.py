@@ -17,6 +17,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from studio.train.artefact import save_component, weights_sha256, write_ledger_row
 from studio.train.data import rendered_pictures
+from studio.train.muon import MuonWithAdamW
 from studio.train.run import MODELS, Options, Run, launch, warmup_cosine
 from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, build_tokenizer, encode, load_tokenizer
 from studio.train.vae import to_unit
@@ -35,6 +36,7 @@ class Preset:
     pictures: int
     batch: int
     learning_rate: float
+    muon_rate: float = 0.01
     ema: float = 0.99
     max_steps: int | None = None
 
@@ -86,7 +88,7 @@ def tokens_of(first_seed: int, count: int, tokenizer: object) -> np.ndarray:
     for seed in range(first_seed, first_seed + count):
         scene, rng = scene_of_seed(seed), np.random.default_rng((seed, 6))
         texts += [caption(scene, rng, language, complete=True) for language in LANGUAGES]
-    return encode(tokenizer, texts).reshape(count, len(LANGUAGES), MAX_TOKENS).astype(np.int16)  # type: ignore[arg-type]
+    return encode(tokenizer, texts).reshape(count, len(LANGUAGES), MAX_TOKENS).astype(np.int16)
 
 
 def worker(rank: int, processes: int, options: Options) -> None:
@@ -104,10 +106,11 @@ def worker(rank: int, processes: int, options: Options) -> None:
     tokens = tokens_of(0, preset.pictures, tokenizer)
 
     torch.manual_seed(options.seed)
-    clip = (CLIPModel.from_pretrained(options.init_from, dtype=torch.float32) if options.init_from else build_clip())
+    clip = CLIPModel.from_pretrained(options.init_from, dtype=torch.float32) if options.init_from else build_clip()
     clip = clip.to(run.device).train()
     parameters = list(clip.parameters())
-    optimizer = torch.optim.AdamW(parameters, preset.learning_rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    hidden = [p for name, p in clip.named_parameters() if p.ndim == 2 and "embed" not in name]
+    optimizer = MuonWithAdamW(clip, hidden, preset.muon_rate, preset.learning_rate)
     average = AveragedModel(clip, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     if state := run.load_checkpoint():
         clip.load_state_dict(state["clip"])
@@ -118,7 +121,6 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.start_clock()
 
     while not run.finished:
-        optimizer.param_groups[0]["lr"] = preset.learning_rate * warmup_cosine(run.fraction, run.step, 30, 0.3)
         picks = np.sort(rng.choice(preset.pictures, max(2, preset.batch // processes), replace=False))
         chosen = tokens[picks, rng.integers(len(LANGUAGES), size=len(picks))].astype(np.int64)
         x = to_unit(pictures[picks]).to(run.device)
@@ -128,8 +130,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer.step(warmup_cosine(run.fraction, run.step, 30, 0.3))
         average.update_parameters(clip)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():

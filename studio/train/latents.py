@@ -14,7 +14,7 @@ from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from studio.train.artefact import weights_sha256
+from studio.train.artefact import latents_sha256
 from studio.train.data import Told, stream_told
 from studio.train.places import data_folder
 from studio.train.run import Run
@@ -40,7 +40,7 @@ def encoded_scenes(
 ) -> Latents:
     """Render, caption and encode `count` scenes; or read them, if the same autoencoder encoded them before."""
     cells = size // 8
-    folder = data_folder() / f"latents-{size}-{first_seed}-{count}-{weights_sha256(vae_folder)[:12]}"
+    folder = data_folder() / f"latents-{size}-{first_seed}-{count}-{latents_sha256(vae_folder)[:12]}"
     if run.rank == 0 and not folder.exists():
         vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
         partial = folder.with_name(folder.name + ".partial")

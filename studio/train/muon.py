@@ -3,7 +3,8 @@ AdamW's steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -66,3 +67,31 @@ def _shared(matrices: list[Tensor]) -> list[Tensor]:
             part.copy_(orthogonalised(matrix.bfloat16()).reshape(-1))
     dist.all_reduce(flat)
     return [part.view_as(matrix) for part, matrix in zip(parts, matrices, strict=True)]
+
+
+class MuonWithAdamW:
+    """Muon for the hidden matrices and kernels of a network and AdamW for all else, as one optimizer."""
+
+    def __init__(
+        self, network: torch.nn.Module, hidden: Iterable[torch.nn.Parameter], muon_rate: float, adam_rate: float
+    ) -> None:
+        chosen = list(hidden)
+        picked = set(chosen)
+        others = [p for p in network.parameters() if p not in picked]
+        adam = torch.optim.AdamW(others, adam_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self._both: dict[str, torch.optim.Optimizer] = {"muon": Muon(chosen, muon_rate), "adam": adam}
+        self._rates = {"muon": muon_rate, "adam": adam_rate}
+
+    def step(self, factor: float) -> None:
+        """One step at `factor` times both rates; the gradients are gone afterwards."""
+        for name, optimizer in self._both.items():
+            optimizer.param_groups[0]["lr"] = factor * self._rates[name]
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: optimizer.state_dict() for name, optimizer in self._both.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, optimizer in self._both.items():
+            optimizer.load_state_dict(state[name])

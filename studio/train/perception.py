@@ -17,7 +17,7 @@ from studio.perception.network import ALL_KINDS, SIDE, Eye, Reading, as_input
 from studio.perception.truth import accuracies, labels_of
 from studio.train.artefact import write_ledger_row, write_metrics
 from studio.train.data import rendered_anything
-from studio.train.muon import Muon
+from studio.train.muon import MuonWithAdamW
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, channels_last, launch, warmup_cosine
 from studio.world.scene import FIRST_HELD_OUT_SEED, anything_of_seed
@@ -80,15 +80,6 @@ def shaken(x: Tensor, rng: np.random.Generator) -> Tensor:
     return (x * gain + lift).clamp(-1, 1)
 
 
-def optimizers_of(eye: Eye, preset: Preset) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden convolutions, AdamW for the rest."""
-    hidden = [p for module in (eye.blocks, eye.context) for p in module.parameters() if p.ndim == 4]
-    chosen = set(hidden)
-    others = [p for p in eye.parameters() if p not in chosen]
-    adam = torch.optim.AdamW(others, preset.learning_rate, weight_decay=0.01, fused=True)
-    return [Muon(hidden, preset.muon_rate, momentum=0.9), adam]
-
-
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("perception", rank, processes, options, preset.minutes, preset.max_steps)
@@ -102,22 +93,18 @@ def worker(rank: int, processes: int, options: Options) -> None:
     torch.manual_seed(options.seed)
     eye = Eye().to(run.device).to(memory_format=torch.channels_last)
     parameters = list(eye.parameters())
-    optimizers = optimizers_of(eye, preset)
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    hidden = [p for part in (eye.blocks, eye.context) for p in part.parameters() if p.ndim == 4]
+    optimizer = MuonWithAdamW(eye, hidden, preset.muon_rate, preset.learning_rate)
     average = AveragedModel(eye, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     if state := run.load_checkpoint():
         eye.load_state_dict(state["eye"])
         average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        optimizer.load_state_dict(state["optimizer"])
     run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
     run.barrier()
     run.start_clock()
 
     while not run.finished:
-        factor = warmup_cosine(run.fraction, run.step, 50, 0.3)
-        for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * factor
         picks = np.sort(rng.integers(preset.pictures, size=max(1, preset.batch // processes)))
         x = shaken(as_input(pictures[picks]).to(run.device), rng)
         with run.autocast():
@@ -126,14 +113,11 @@ def worker(rank: int, processes: int, options: Options) -> None:
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step(warmup_cosine(run.fraction, run.step, 50, 0.3))
         average.update_parameters(eye)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            states = [optimizer.state_dict() for optimizer in optimizers]
-            run.save_checkpoint(eye=eye.state_dict(), average=average.state_dict(), optimizers=states)
+            run.save_checkpoint(eye=eye.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
 
     if rank == 0:
         finish(run, preset, cast(Eye, average.module.to("cpu").to(memory_format=torch.contiguous_format).eval()))

@@ -12,6 +12,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
+from studio.train.artefact import edit_config
 from studio.train.run import Run
 
 SIDE = 128
@@ -86,7 +87,4 @@ def write_pipeline(folder: Path, scheduler: DDIMScheduler) -> None:
         "vae": ["diffusers", "AutoencoderTiny"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    path = folder / "text_encoder" / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["dtype"] = "float32"
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    edit_config(folder / "text_encoder", dtype="float32")

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from studio.train.artefact import save_component, weights_sha256, write_ledger_row
+from studio.train.artefact import latents_sha256, save_component, weights_sha256, write_ledger_row
 from studio.train.latents import CAPTIONS, Latents, encoded_scenes
-from studio.train.muon import Muon
+from studio.train.muon import MuonWithAdamW
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, launch, warmup_cosine
 from studio.train.samples import save_sample_sheet, write_pipeline
@@ -152,15 +152,11 @@ def draw_batch(
     return torch.from_numpy(data.latents[picks].astype(np.float32)), torch.from_numpy(tokens), covers
 
 
-def optimizers_of(model: Denoiser, preset: Preset) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices and kernels; AdamW for the first and last layers, embeddings, norms and biases."""
+def hidden_of(model: Denoiser) -> list[torch.nn.Parameter]:
+    """The hidden matrices and kernels: all but the first and last layers, embeddings, norms and biases."""
     ends = {model.unet.conv_in.weight, model.unet.conv_out.weight}
     ends |= {p for module in model.modules() if isinstance(module, torch.nn.Embedding) for p in module.parameters()}
-    hidden = [p for p in model.parameters() if p.ndim > 1 and p not in ends]
-    chosen = set(hidden)
-    others = [p for p in model.parameters() if p not in chosen]
-    adam = torch.optim.AdamW(others, preset.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    return [Muon(hidden, preset.muon_rate), adam]
+    return [p for p in model.parameters() if p.ndim > 1 and p not in ends]
 
 
 def shared_tokenizer(run: Run, base: Path) -> PreTrainedTokenizerFast:
@@ -193,9 +189,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     if run.device.type == "cpu":
         model.unet.set_attn_processor(AttnProcessor())  # its backward pass is faster than the fused one's on a CPU
     parameters = list(model.parameters())
-    muon, adam = optimizers_of(model, preset)
+    optimizer = MuonWithAdamW(model, hidden_of(model), preset.muon_rate, preset.learning_rate)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
-    parts: dict[str, Any] = {"model": model, "average": average, "muon": muon, "adam": adam}
+    parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
     if state := run.load_checkpoint():
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -206,9 +202,6 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.start_clock()
 
     while not run.finished:
-        factor = warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until)
-        for optimizer, rate in ((muon, preset.muon_rate), (adam, preset.learning_rate)):
-            optimizer.param_groups[0]["lr"] = rate * factor
         count = max(1, preset.batch // processes)
         early = run.fraction < preset.single_until and options.init_from is None
         picks = np.sort(rng.choice(singles, count) if early else rng.integers(preset.scenes, size=count))
@@ -222,9 +215,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in (muon, adam):
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step(warmup_cosine(run.fraction, run.step, preset.warmup_steps, preset.flat_until))
         average.update_parameters(model)
         run.log(loss=float(loss.detach()), plain_mse=float(error.detach().mean()))
         if run.checkpoint_due():
@@ -256,10 +247,10 @@ def held_out_loss(model: Denoiser, data: Latents) -> float:
 def finish(run: Run, preset: Preset, model: Denoiser, base: Path, held_out: Latents) -> None:
     """Measure, and write text encoder, UNet, scheduler and the pipeline's index."""
     metrics = {"held_out_mse": round(held_out_loss(model, held_out), 4)}
-    vae_hash = weights_sha256(base / "vae")
-    save_component(model.text_encoder, base / "text_encoder", run, asdict(preset), metrics, vae=vae_hash)
+    latents = latents_sha256(base / "vae")
+    save_component(model.text_encoder, base / "text_encoder", run, asdict(preset), metrics, latents=latents)
     text_hash = weights_sha256(base / "text_encoder")
-    save_component(model.unet, base / "unet", run, asdict(preset), metrics, vae=vae_hash, text_encoder=text_hash)
+    save_component(model.unet, base / "unet", run, asdict(preset), metrics, latents=latents, text_encoder=text_hash)
     write_pipeline(base, build_scheduler())
     write_ledger_row(run, "little-world/unet", base / "unet", metrics)
     run.say(f"{metrics}")

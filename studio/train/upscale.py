@@ -4,6 +4,7 @@ input, so that it learns to mend the studio's own softness."""
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
     vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
 
     torch.manual_seed(options.seed)
-    model = SuperResolver().to(run.device, memory_format=torch.channels_last)
+    model = SuperResolver().to(run.device).to(memory_format=torch.channels_last)
     if options.init_from:
         model.load_state_dict({name: value.float() for name, value in load_file(options.init_from / WEIGHTS).items()})
     parameters = list(model.parameters())
@@ -94,10 +95,17 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(model)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            run.save_checkpoint(model=model.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+            run.save_checkpoint(
+                model=model.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict()
+            )
 
     if rank == 0:
-        finish(run, preset, average.module.to("cpu", memory_format=torch.contiguous_format), vae.to("cpu"))
+        finish(
+            run,
+            preset,
+            cast(SuperResolver, average.module.to("cpu").to(memory_format=torch.contiguous_format)),
+            vae.to("cpu"),
+        )
     run.barrier()
     run.close()
 

@@ -3,11 +3,15 @@
 diffusers' AutoencoderTiny, trained from scratch on crops: L1 + 2 MSE, L1 on image gradients (edges) and on a 4x-pooled
 copy (tone). Instead of a KL term the latents are drawn towards zero mean and unit variance per channel, and noise of
 0.08 is added before decoding, so that what the UNet leaves behind does not show.
+
+A warm start refines the decoder alone: the encoder and its scale define the latents, and everything that was trained
+on them would have to be trained again.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from studio.train.artefact import save_component, write_ledger_row
+from studio.train.artefact import edit_config, save_component, write_ledger_row
 from studio.train.data import rendered_pictures
-from studio.train.muon import Muon
+from studio.train.muon import MuonWithAdamW
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, channels_last, launch, warmup_cosine
 from studio.world.scene import FIRST_HELD_OUT_SEED
@@ -114,12 +118,10 @@ def latent_rgb(vae: AutoencoderTiny, pictures: np.ndarray) -> dict[str, Any]:
     return {"weight": solution[:-1].tolist(), "bias": solution[-1].tolist()}
 
 
-def optimizers_of(vae: AutoencoderTiny, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon at this rate for the hidden kernels; AdamW for the first and last ones and for what is no kernel."""
+def hidden_of(vae: AutoencoderTiny, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """The kernels among the parameters, but for the first and last ones of encoder and decoder."""
     ends = {vae.encoder.layers[0].weight, vae.encoder.layers[-1].weight, vae.decoder.layers[-1].weight}
-    hidden = [p for p in vae.parameters() if p.ndim == 4 and p not in ends]
-    others = [p for p in vae.parameters() if p.ndim != 4 or p in ends]
-    return [Muon(hidden, rate), torch.optim.AdamW(others, 1e-3, (0.9, 0.98), weight_decay=0.0)]
+    return [p for p in parameters if p.ndim == 4 and p not in ends]
 
 
 def shared_pictures(run: Run, preset: Preset) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -140,50 +142,41 @@ def worker(rank: int, processes: int, options: Options) -> None:
     pictures, held_out = shared_pictures(run, preset)
 
     torch.manual_seed(options.seed)
-    vae = AutoencoderTiny.from_pretrained(options.init_from) if options.init_from else build_vae()
-    vae = vae.to(run.device, torch.float32, memory_format=torch.channels_last)
-    parameters = list(vae.parameters())
-    optimizers = optimizers_of(vae, preset.learning_rate)
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    refine = options.init_from is not None
+    vae = AutoencoderTiny.from_pretrained(options.init_from, dtype=torch.float32) if refine else build_vae()
+    vae = vae.to(run.device, memory_format=torch.channels_last).train()
+    vae.encoder.requires_grad_(not refine)
+    trained = vae.decoder if refine else vae
+    parameters = list(trained.parameters())
+    optimizer = MuonWithAdamW(trained, hidden_of(vae, parameters), preset.learning_rate, 1e-3)
     average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
+    parts: dict[str, Any] = {"vae": vae, "average": average, "optimizer": optimizer}
     if state := run.load_checkpoint():
-        vae.load_state_dict(state["vae"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-
-    def save() -> None:
-        states = [optimizer.state_dict() for optimizer in optimizers]
-        run.save_checkpoint(vae=vae.state_dict(), average=average.state_dict(), optimizers=states)
-
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
     run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
     run.barrier()
     run.start_clock()
 
     while not run.finished:
-        factor = warmup_cosine(run.fraction, run.step, 40, 0.3)
-        for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * factor
         whole = run.fraction > preset.full_from
         batch = max(1, preset.batch // processes // (4 if whole else 1))
         x = channels_last(to_unit(crops(pictures, batch, preset.size if whole else preset.crop, rng)).to(run.device))
         with run.autocast():
             z = vae.encode(x).latents
             y = vae.decode(z + preset.latent_noise * torch.randn_like(z)).sample
-        loss = reconstruction_loss(y.float(), x) + 0.01 * latent_penalty(z.float())
+        loss = reconstruction_loss(y.float(), x) + (0 if refine else 0.01 * latent_penalty(z.float()))
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        optimizer.step(warmup_cosine(run.fraction, run.step, 40, 0.3))
         average.update_parameters(vae)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
             run.say(f"held-out PSNR {peak_signal_to_noise(average.module, held_out[:32], run.device):.2f} dB")
-            save()
+            run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
 
-    save()
+    run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
     if rank == 0:
         vae = average.module.to("cpu").to(memory_format=torch.contiguous_format)
         finish(run, preset, vae, pictures, held_out)
@@ -196,7 +189,8 @@ def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray,
     """Choose the scaling factor, measure, and write the artefact."""
     batches = (to_unit(pictures[i : i + 32]) for i in range(0, min(512, len(pictures)), 32))
     z = torch.cat([vae.encode(batch).latents for batch in batches])
-    vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
+    if run.options.init_from is None:
+        vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
     vae.to(torch.float16).to(torch.float32)  # measure what is shipped
     metrics = {
         "psnr_db": round(peak_signal_to_noise(vae, held_out, torch.device("cpu")), 3),
@@ -206,6 +200,7 @@ def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray,
     folder = (run.options.out or MODELS / "little-world") / "vae"
     preview = json.dumps(latent_rgb(vae, held_out))
     save_component(vae, folder, run, asdict(preset), metrics)
+    edit_config(folder, drop=("block_out_channels",))  # diffusers writes it and then warns of it
     (folder / "latent_rgb.json").write_text(preview + "\n", encoding="utf-8")
     write_ledger_row(run, "little-world/vae", folder, metrics)
     run.say(f"{metrics}")

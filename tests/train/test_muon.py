@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from studio.train.muon import Muon, orthogonalised
+from studio.train.muon import Muon, MuonWithAdamW, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 288), (96, 24)])
@@ -50,3 +52,30 @@ def test_it_finds_the_least_squares():
         (matrix - target).square().sum().backward()
         optimizer.step()
     assert (matrix - target).abs().max() < 0.1
+
+
+def test_muon_with_adamw_moves_every_parameter_once_and_clears_the_gradients():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = MuonWithAdamW(network, [network[0].weight], muon_rate=0.1, adam_rate=0.01)
+    network(torch.ones(1, 4)).square().sum().backward()
+    optimizer.step(0.5)
+    assert all(p.grad is None for p in network.parameters())
+    assert all((p != old).any() for p, old in zip(network.parameters(), before, strict=True))
+
+
+def test_muon_with_adamw_goes_on_from_its_state():
+    def trained(pause: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        network = torch.nn.Linear(4, 4)
+        optimizer = MuonWithAdamW(network, [network.weight], muon_rate=0.1, adam_rate=0.01)
+        for step in range(4):
+            network(torch.ones(1, 4)).square().sum().backward()
+            optimizer.step(1.0)
+            if pause and step == 1:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = MuonWithAdamW(network, [network.weight], muon_rate=0.1, adam_rate=0.01)
+                optimizer.load_state_dict(state)
+        return network.weight.detach()
+
+    torch.testing.assert_close(trained(pause=True), trained(pause=False))

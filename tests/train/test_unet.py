@@ -10,7 +10,7 @@ from studio.train.unet import (
     build_denoiser,
     build_scheduler,
     covered_mean,
-    optimizer_of,
+    hidden_of,
     sample_times,
     velocity_target,
 )
@@ -64,14 +64,13 @@ def test_a_covered_cell_counts_more():
     assert covered_mean(error, covers, 2.0) == pytest.approx(3 / 4)
 
 
-def test_every_parameter_is_optimised_once_and_the_text_encoder_at_half_the_rate():
+def test_what_muon_moves_is_a_matrix_or_kernel_between_the_ends():
     model = build_denoiser()
-    groups = optimizer_of(model, 1e-3).param_groups
-    optimised = [id(p) for group in groups for p in group["params"]]
-    assert sorted(optimised) == sorted(id(p) for p in model.parameters())
-    text = {id(p) for p in model.text_encoder.parameters()}
-    assert {group["factor"] for group in groups for p in group["params"] if id(p) in text} == {0.5}
-    assert all(p.ndim > 1 for group in groups if group["weight_decay"] for p in group["params"])
+    hidden, names = set(hidden_of(model)), dict(model.named_parameters())
+    assert all(p.ndim in (2, 4) for p in hidden)
+    for name in ("unet.conv_in.weight", "unet.conv_out.weight", "text_encoder.embeddings.token_embedding.weight"):
+        assert names[name] not in hidden
+    assert names["unet.mid_block.resnets.0.conv1.weight"] in hidden
 
 
 def test_presets_train_on_no_seed_that_measures():
