@@ -23,7 +23,7 @@ from studio.types import MAX_SEED, Scheduler
 Stage = Literal["clip", "vae", "unet", "perception", "upscale"]
 Preset = Literal["smoke", "cpu", "gpu"]
 Evaluation = Literal["text2img", "vae", "perception"]
-Benchmark = Literal["text2img"]
+Benchmark = Literal["text2img", "world"]
 
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 ModelOption = Annotated[str | None, typer.Option(help="Which model; without it the one that the question is about.")]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from studio.engine.jobs import JobQueue
     from studio.engine.registry import Registry
+    from studio.engine.store import Store
     from studio.perception.measure import Mark, Measure
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Studio:
     settings: Settings
     catalog: tuple[Family, ...]
     eye: Eye | None
+    store: Store
     engine: Late[Engine]
 
     @property
@@ -107,13 +109,17 @@ class Studio:
 
 def build_studio(settings: Settings) -> Studio:
     """Put a studio together. Imports neither torch nor gradio."""
+    from studio.engine.store import Store
+
     catalog = offered(settings)
     perception = settings.models_dir / "perception"
+    store = Store(settings.data_dir / "history", settings.history_limit_bytes)
     return Studio(
         settings=settings,
         catalog=catalog,
         eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
-        engine=Late(lambda: _build_engine(settings, catalog)),
+        store=store,
+        engine=Late(lambda: _build_engine(settings, catalog, store)),
     )
 
 
@@ -139,7 +145,7 @@ def _placed(family: Family, models_dir: Path) -> Family:
     return replace(family, specs=specs)
 
 
-def _build_engine(settings: Settings, catalog: tuple[Family, ...]) -> Engine:
+def _build_engine(settings: Settings, catalog: tuple[Family, ...], store: Store) -> Engine:
     """Find the device and open its queue."""
     from studio.engine.jobs import JobQueue
     from studio.engine.loaders import FolderLoader
@@ -148,7 +154,7 @@ def _build_engine(settings: Settings, catalog: tuple[Family, ...]) -> Engine:
     found = resolve(settings)
     limit_bytes = found.ram_limit_bytes if found.device == "cpu" else found.vram_limit_bytes
     registry = Registry(catalog, FolderLoader(ROOT), limit_bytes, found.device, found.dtype)
-    return Engine(found, registry, JobQueue(registry))
+    return Engine(found, registry, JobQueue(registry, store))
 
 
 def build_app(studio: Studio) -> gr.Blocks:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from studio.errors import InvalidInput, StudioError
 from studio.settings import Settings
@@ -29,9 +27,6 @@ from studio.types import (
     Step,
     Stopped,
 )
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ def draw(wish: Wish, out: Path, settings: Settings) -> None:
         jobs.close()
     for note in result.notes:
         _tell(t(f"note.{note}", settings.language))
-    write_png(result.images[0], out)
+    write_png(result, out)
     _tell(t("cli.written", settings.language, path=out, seed=request.seed))
 
 
@@ -107,16 +102,16 @@ def follow(events: Iterable[Event], language: str) -> GenerationResult:
     raise StudioError("stopped")
 
 
-def write_png(image: Image, out: Path) -> None:
-    """Write the picture whole or not at all; equal pictures give equal bytes."""
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+def write_png(result: GenerationResult, out: Path) -> None:
+    """Write the first picture, with its own text, whole or not at all; equal results give equal bytes."""
+    from studio.engine.files import write_atomically
+    from studio.engine.images import png_bytes
+    from studio.engine.infotext import write
+
     try:
-        image.save(temporary, format="PNG")
-        os.replace(temporary, out)
+        write_atomically(out, png_bytes(result.images[0], write(result.request, result.model_sha256)))
     except OSError as error:
         raise StudioError("not_written", path=out, reason=error.strerror or type(error).__name__) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _tell(line: str) -> None:

@@ -38,6 +38,8 @@ class Settings:
     """What resident models may take of the graphics card's memory; 0: 85 % of it."""
     models_dir: Path = ROOT / "models"
     data_dir: Path = ROOT / "outputs"
+    history_limit_bytes: int = 2_000_000_000
+    """What the pictures of the history may take of the disk, all together; the oldest make room."""
     threads: int = 0
     """CPU threads of torch; 0: as many as torch chooses."""
     public: bool = False
@@ -63,6 +65,7 @@ class Settings:
             vram_limit_bytes=_bytes(environ, "STUDIO_VRAM_LIMIT_BYTES", cls.vram_limit_bytes),
             models_dir=_folder(environ, "STUDIO_MODELS_DIR", cls.models_dir),
             data_dir=_folder(environ, "STUDIO_DATA_DIR", cls.data_dir),
+            history_limit_bytes=_bytes(environ, "STUDIO_HISTORY_LIMIT_BYTES", cls.history_limit_bytes),
             threads=_whole(environ, "STUDIO_THREADS", cls.threads, 0, 1_024),
             public=_flag(environ, "STUDIO_PUBLIC", on_a_space),
             language=_choice(environ, "STUDIO_LANGUAGE", cls.language, LANGUAGES),

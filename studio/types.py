@@ -135,7 +135,7 @@ def _bounded(name: str, value: object, minimum: float, maximum: float, whole: bo
 class GenerationRequest:
     """Everything that determines a picture. Valid once constructed; a random seed is drawn before.
 
-    Images of one request use the seeds seed, seed + 1, ...: each picture can be drawn again alone.
+    Images of one request use the seeds seed, seed + 1, ..., up to MAX_SEED: each picture can be drawn again alone.
     """
 
     base_id: str
@@ -164,7 +164,7 @@ class GenerationRequest:
         _bounded("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS, whole=True)
         _bounded("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE, whole=False)
         _bounded("num_images", self.num_images, 1, MAX_IMAGES, whole=True)
-        _bounded("seed", self.seed, 0, MAX_SEED, whole=True)
+        _bounded("seed", self.seed, 0, MAX_SEED - self.num_images + 1, whole=True)
         _bounded("strength", self.strength, 0.0, 1.0, whole=False)
         for name in ("prompt", "negative_prompt"):
             text = getattr(self, name)
@@ -172,12 +172,11 @@ class GenerationRequest:
                 raise InvalidInput("not_text", field=name)
             if len(text) > MAX_PROMPT_CHARACTERS:
                 raise InvalidInput("too_long", field=name, maximum=MAX_PROMPT_CHARACTERS, value=len(text))
-        if self.scheduler not in tuple(Scheduler):
-            raise InvalidInput(
-                "not_a_choice", field="scheduler", value=str(self.scheduler)[:40], choices=", ".join(Scheduler)
-            )
-        object.__setattr__(self, "scheduler", Scheduler(self.scheduler))
-        object.__setattr__(self, "task", Task(self.task))
+        for name, choices in (("scheduler", Scheduler), ("task", Task)):
+            choice = getattr(self, name)
+            if choice not in tuple(choices):
+                raise InvalidInput("not_a_choice", field=name, value=str(choice)[:40], choices=", ".join(choices))
+            object.__setattr__(self, name, choices(choice))
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,8 @@ class GenerationResult:
     model_sha256: str = ""
     notes: tuple[str, ...] = ()
     """Keys into assets/i18n, under `note.`, of what a person should know about these pictures."""
+    record_id: str = ""
+    """Under which the history keeps these pictures; empty where it does not."""
 
 
 @dataclass(frozen=True)

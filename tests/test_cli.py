@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from studio.__main__ import Benchmark, Evaluation, Stage, main
+from studio.engine.infotext import read
 from studio.errors import GenerationFailed, InvalidInput
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow
@@ -148,6 +149,13 @@ def test_generate_writes_the_same_bytes_twice(studio: FakeStudio, tmp_path: Path
         assert run("generate", "--prompt", "p", "--seed", 7, "--out", tmp_path / name) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_the_picture_that_generate_writes_says_how_it_was_drawn(studio: FakeStudio, tmp_path: Path):
+    run("generate", "--prompt", "一个红球", "--seed", 7, "--out", tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    assert GenerationRequest(**read(data, SPECS).values) == studio.requests[0]
+    assert b"iTXtparameters" in data and b"tEXtstudio" in data
 
 
 def test_generate_tells_its_progress_on_stderr_and_nothing_on_stdout(

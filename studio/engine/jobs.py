@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from studio.engine.generate import Generation
+from studio.engine.recording import Recording
 from studio.engine.registry import Registry
+from studio.engine.store import Store
 from studio.errors import Cancelled, StudioError
 from studio.types import FINAL_EVENTS, Done, Event, Failed, Queued, Row, Stopped, Work
 
@@ -35,6 +38,7 @@ class Job:
         self.id = secrets.token_hex(16)
         self.owner = owner
         self.work = work
+        self.recording: Recording | None = None
         self._changed = threading.Condition()
         self._rows: list[Row] = []
         self._state: Event | None = None
@@ -113,11 +117,13 @@ class JobContext:
 class JobQueue:
     """The works that wait for one device, and the thread that runs them one after another.
 
-    Owners take turns: whoever queues much waits behind whoever queues little.
+    Owners take turns: whoever queues much waits behind whoever queues little. store: the history of what is to be
+    kept. It is written without any lock of the queue, before the end of a job is told.
     """
 
-    def __init__(self, registry: Registry, max_queued_per_owner: int = 4) -> None:
+    def __init__(self, registry: Registry, store: Store | None = None, max_queued_per_owner: int = 4) -> None:
         self._registry = registry
+        self._store = store
         self._max_queued_per_owner = max_queued_per_owner
         self._lock = threading.Condition()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -129,9 +135,25 @@ class JobQueue:
         self._worker = threading.Thread(target=self._serve, name=f"jobs-{registry.device}", daemon=True)
         self._worker.start()
 
-    def submit(self, work: Work, owner: str) -> Job:
-        """Queue a work. Raises StudioError if the owner, or everybody together, has too many waiting."""
+    def submit(self, work: Work, owner: str, keep: bool = False) -> Job:
+        """Queue a work. Raises StudioError if the owner, or everybody together, has too many waiting.
+
+        keep: whether the history remembers it for its owner, if it is a generation.
+        """
         job = Job(work, owner)
+        if keep and self._store is not None and isinstance(work, Generation):
+            job.recording = Recording(self._store, job.id, owner, work.request)
+        try:
+            self._enqueue(job)
+        except StudioError:
+            if job.recording is not None:
+                job.recording.refused()
+            raise
+        return job
+
+    def _enqueue(self, job: Job) -> None:
+        """Let a job wait, if there is room for it."""
+        owner = job.owner
         with self._lock:
             if self._closed:
                 raise StudioError("queue_closed")
@@ -143,7 +165,6 @@ class JobQueue:
             self._waiting.setdefault(owner, deque()).append(job)
             self._tell_positions()
             self._lock.notify_all()
-        return job
 
     def get(self, job_id: str) -> Job:
         """A job that waits, runs or was finished not long ago. Raises StudioError."""
@@ -162,9 +183,12 @@ class JobQueue:
             if job is None or job.owner != owner:
                 raise StudioError("unknown_job")
             job.request_stop()
-            if job in self._waiting.get(owner, ()):
+            waits = job in self._waiting.get(owner, ())
+            if waits:
                 self._withdraw(job)
                 self._tell_positions()
+        if waits and job.recording is not None:
+            job.recording.ended(Stopped())
 
     def close(self) -> None:
         """Stop every job and the worker, and wait until the running step is over."""
@@ -206,7 +230,14 @@ class JobQueue:
             return job
 
     def _run(self, job: Job) -> Event:
-        """Run a job's work to its end, whatever that is."""
+        """Run a job's work to its end, whatever that is, and let the history know."""
+        if job.recording is None:
+            return self._outcome(job)
+        job.recording.started()
+        return job.recording.ended(self._outcome(job))
+
+    def _outcome(self, job: Job) -> Event:
+        """How a job's work ended."""
         try:
             return Done(job.work.run(JobContext(self._registry, job)))
         except Cancelled:

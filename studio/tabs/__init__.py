@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.tabs import text2img
+from studio.tabs import history, text2img
 from studio.types import Tab
 
-TABS: tuple[Tab, ...] = (text2img.TAB,)
+TABS: tuple[Tab, ...] = (text2img.TAB, history.TAB)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio.engine.generate import Generation
-from studio.errors import InvalidInput
+from studio.errors import InvalidInput, StudioError
 from studio.text import t
 from studio.types import Done, Event, GenerationRequest, GenerationResult, ModelSpec, Tab
 from studio.ui.endpoint import stream
 from studio.ui.pictures import Pictures, draw_pictures
+from studio.ui.restore import draw_restore
 from studio.ui.run import JobFlow, Updates, browser_state, draw_panel
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT, card, prompt_box, random_seed, sampling, seed_fields
+
+if TYPE_CHECKING:
+    from studio.build import Studio
+    from studio.perception.measure import Mark
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = 5
 # Fields that a browser or a program may send as 20.0 where 20 is meant.
@@ -28,12 +37,12 @@ def build(services: Services) -> None:
     """Draw the page and wire it."""
     with gr.Column(elem_classes="studio-board"):
         with card("text2img.card.prompt", "prompt"):
-            fields, start, stop = _draw_prompt()
+            texts, start, stop = _draw_prompt()
         with card("text2img.card.result", "result"):
             panel = draw_panel(start, stop)
             pictures = draw_pictures()
         with card("text2img.card.settings", "settings"):
-            fields |= _draw_settings(services)
+            fields = _draw_settings(services, texts)
     flow = JobFlow(
         services.studio,
         panel,
@@ -72,21 +81,24 @@ def _draw_prompt() -> tuple[dict[str, Any], gr.Button, gr.Button]:
     return {"prompt": prompt, "negative_prompt": negative}, start, stop
 
 
-def _draw_settings(services: Services) -> dict[str, Any]:
-    """The widgets of every other field, by the field's name."""
+def _draw_settings(services: Services, texts: dict[str, Any]) -> dict[str, Any]:
+    """The widgets of every other field, and the place that fills all of them. All fields by their names."""
     specs = services.studio.specs
     first = next(iter(specs.values()))
     model = gr.Dropdown(list(specs), value=first.id, label=label("text2img.base_id"), visible=len(specs) > 1)
     knobs = sampling(first)
     seed, keep = seed_fields()
     services.blocks.load(random_seed, None, seed, **INSTANT)
-    model.change(
+    # Not `change`: a picture that is restored brings its model and its settings at once.
+    model.input(
         lambda base_id: knobs.defaults(specs[base_id]),
         model,
         list(knobs.defaults(first)),
         **INSTANT,
     )
-    return {"base_id": model, **vars(knobs), "seed": seed, "keep_seed": keep}
+    fields = {**texts, "base_id": model, **vars(knobs), "seed": seed, "keep_seed": keep}
+    draw_restore(fields, knobs, specs).connect(services.sent)
+    return fields
 
 
 def _teller(key: str) -> Callable[[gr.Request], str]:
@@ -132,7 +144,17 @@ def show(services: Services, pictures: Pictures, event: Event, language: str) ->
         return
     yield pictures.finished(result, language, f"{notes} {t('text2img.measuring', language)}")
     marks = eye.obedience(result.request.prompt, result.images)
+    if result.record_id:
+        remember_marks(services.studio, result.record_id, marks)
     yield pictures.measured(result, marks, language, notes)
+
+
+def remember_marks(studio: Studio, record_id: str, marks: Sequence[Sequence[Mark]]) -> None:
+    """Let the history know what the eye found. Where it cannot be written, the page still shows it."""
+    try:
+        studio.store.write_marks(record_id, [[asdict(mark) for mark in own] for own in marks])
+    except StudioError as error:
+        logger.warning("the marks of %s are not kept: %s", record_id, error)
 
 
 def publish(services: Services, fields: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.engine.generate import Generation
+from studio.engine.infotext import labelled
 from studio.errors import StudioError
 from studio.text import t
 from studio.types import Done, Event, Failed, GenerationRequest, GenerationResult, Step, Stopped
@@ -44,7 +45,7 @@ def _answer(studio: Studio, event: Event, language: str) -> Answer:
     """What is told of an event. Raises gr.Error for a job that came to no picture."""
     match event:
         case Done(result=result):
-            return result.images[0], description(studio, result)
+            return labelled(result)[0], description(studio, result)
         case Failed():
             raise gr.Error(describe_failure(event, language), print_exception=False)
         case Stopped():

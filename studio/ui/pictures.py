@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import modelscope_studio.components.antd as antd
 
+from studio.engine.infotext import labelled
 from studio.settings import ROOT
 from studio.text import t
 from studio.types import MAX_IMAGES, Event, GenerationResult, Step
@@ -71,14 +72,14 @@ class Pictures:
         }
         shown = {self.statistics[name]: gr.update(value=value) for name, value in values.items()}
         numbers = {**shown, self.numbers: gr.update(visible=True), self.note: plain(note)}
-        return {**self._images(result.images), **captions, **numbers}
+        return {**self._images(labelled(result)), **captions, **numbers}
 
     def measured(self, result: GenerationResult, marks: Sequence[Sequence[Mark]], language: str, note: str) -> Updates:
         """Write under each picture which of the prompt's wishes it fulfils, and below all how far to trust that."""
         updates: Updates = {self.note: plain(f"{note} {_small_print(marks, language)}")}
         for index, (tile, own) in enumerate(zip(self.tiles, marks, strict=False)):
             seed = t("text2img.seed_of", language, seed=result.request.seed + index)
-            updates[tile.caption] = _caption(seed, "".join(_tag(mark, language) for mark in own))
+            updates[tile.caption] = _caption(seed, "".join(mark_tag(mark, language) for mark in own))
         return updates
 
     def _images(self, images: Sequence[Any]) -> Updates:
@@ -120,7 +121,7 @@ def _caption(seed: str, tags: str = "") -> str:
     return f'<div class="studio-tags">{tags}</div><div class="studio-seed-of">{plain(seed)}</div>'
 
 
-def _tag(mark: Mark, language: str) -> str:
+def mark_tag(mark: Mark, language: str) -> str:
     """One wish, fulfilled or not, by sign as well as by colour."""
     kind, sign = ("holds", "✓") if mark.holds else ("fails", "✗")
     title = t("text2img.mark_title", language, confidence=f"{mark.confidence:.0%}", ceiling=f"{mark.ceiling:.0%}")

@@ -166,7 +166,7 @@ class JobFlow:
             name = owner_of(owner)
             try:
                 work, updates = prepare(**values)
-                job = self.studio.jobs.submit(work, name)
+                job = self.studio.jobs.submit(work, name, keep=True)
             except StudioError as error:
                 return {self.owner: name, self.job_id: None, **self.panel.refused(error, language)}
             return {self.owner: name, self.job_id: job.id, **updates}

@@ -48,11 +48,11 @@ def build_shell(studio: Studio, tabs: Sequence[Tab]) -> gr.Blocks:
         owner = browser_state("owner")
         with ms.Application(), antd.ConfigProvider(locale="en_US", theme_config=ANTD_TOKENS) as provider:
             header = _draw_header(studio)
-            services = Services(studio, blocks, owner)
-            with gr.Tabs(elem_classes="studio-tabs"):
+            sent = gr.State(None)
+            with gr.Tabs(elem_classes="studio-tabs") as bar:
                 for tab in sorted(tabs, key=lambda one: one.order):
-                    with gr.Tab(label(f"shell.tab.{tab.id}"), id=tab.id):
-                        tab.build(services)
+                    with gr.Tab(label(f"shell.tab.{tab.id}"), id=tab.id) as page:
+                        tab.build(Services(studio, blocks, owner, bar, page, sent))
 
         def refresh(request: gr.Request) -> dict[Any, Any]:
             return _header_updates(studio, header, language_of(request))

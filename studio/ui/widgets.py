@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import modelscope_studio.components.antd as antd
 
+from studio.engine.parameters import SAMPLER_NAMES
 from studio.types import (
     MAX_GUIDANCE,
     MAX_IMAGES,
@@ -22,16 +23,9 @@ from studio.types import (
     MIN_SIDE,
     SIDE_STEP,
     ModelSpec,
-    Scheduler,
 )
 from studio.ui.text import label
 
-SAMPLER_NAMES = {
-    Scheduler.DPMPP_2M: "DPM++ 2M",
-    Scheduler.DDIM: "DDIM",
-    Scheduler.EULER: "Euler",
-    Scheduler.UNIPC: "UniPC",
-}
 GUIDANCE_STEP = 0.5
 KNOB_WIDTH = 170
 """In pixels: narrower, a slider's name and number no longer stand on one line."""
@@ -79,7 +73,7 @@ class Sampling:
 
     def defaults(self, spec: ModelSpec) -> dict[gr.Slider | gr.Dropdown, dict[str, object]]:
         """Updates that set a model's own defaults."""
-        own, side = spec.defaults, _largest_side(spec)
+        own, side = spec.defaults, largest_side(spec)
         return {
             self.width: gr.update(value=own.width, maximum=side),
             self.height: gr.update(value=own.height, maximum=side),
@@ -91,7 +85,7 @@ class Sampling:
 
 def sampling(spec: ModelSpec) -> Sampling:
     """Draw the widgets with a model's defaults."""
-    own, side = spec.defaults, _largest_side(spec)
+    own, side = spec.defaults, largest_side(spec)
     with gr.Row():
         images = _slider("num_images", 1, 1, MAX_IMAGES, 1)
         steps = _slider("num_inference_steps", own.num_inference_steps, 1, MAX_STEPS, 1)
@@ -113,13 +107,14 @@ def _slider(name: str, value: float, minimum: float, maximum: float, step: float
     return gr.Slider(minimum, maximum, value, step=step, label=label(f"text2img.{name}"), min_width=KNOB_WIDTH)
 
 
-def _largest_side(spec: ModelSpec) -> int:
+def largest_side(spec: ModelSpec) -> int:
+    """In pixels: the page offers no larger picture of this model."""
     return min(MAX_SIDE, LARGEST_NATIVE_MULTIPLE * spec.native_size)
 
 
 def random_seed() -> int:
     """A seed for a person who has not chosen one."""
-    return random.SystemRandom().randint(0, MAX_SEED)
+    return random.SystemRandom().randint(0, MAX_SEED - MAX_IMAGES + 1)
 
 
 def seed_fields() -> tuple[gr.Number, gr.Checkbox]:

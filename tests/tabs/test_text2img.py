@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
+from gradio.i18n import I18nData
 
 from studio.catalog import specs
+from studio.engine.infotext import RECORDED
+from studio.engine.store import Store
 from studio.errors import InvalidInput
-from studio.tabs.text2img import EXAMPLES, request_of
+from studio.tabs.text2img import EXAMPLES, build, remember_marks, request_of
 from studio.text import LANGUAGES, t
 from studio.types import Scheduler
+from studio.ui.services import Services
 from studio.world.wish import parse
+from tests.engine.histories import drawn, wish
 
 GOOD = {
     "base_id": "little-world",
@@ -58,3 +67,33 @@ def test_an_example_asks_for_something_that_can_be_measured(index: int, language
     wish = parse(t(f"text2img.example.{index}", language))
     assert wish.background
     assert wish.things or wish.person
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mark of an eye."""
+
+    holds: bool
+
+
+def test_what_the_eye_found_is_remembered_beside_the_pictures(tmp_path: Path):
+    store = Store(tmp_path / "history", 10**9)
+    store.begin("a", "me", wish())
+    store.finish("a", drawn(wish()))
+    remember_marks(SimpleNamespace(store=store), "a", [[Seen(True)]])
+    assert store.get("a", "me").pictures[0].marks == ({"holds": True},)
+    store.close()
+
+
+def test_marks_that_cannot_be_written_disturb_nobody(tmp_path: Path):
+    (tmp_path / "history").write_text("a file")
+    remember_marks(SimpleNamespace(store=Store(tmp_path / "history", 10**9)), "a", [[Seen(True)]])
+
+
+def test_a_dropped_picture_reaches_every_field_that_it_records(page: gr.Blocks):
+    studio: Any = SimpleNamespace(specs=specs())
+    with gr.Tabs() as tabs, gr.Tab("text2img") as tab:
+        build(Services(studio, page, gr.BrowserState(), tabs, tab, gr.State()))
+    (upload,) = [event for event in page.fns.values() if event.targets[0][1] == "upload"]
+    filled = {output.label.key for output in upload.outputs if isinstance(getattr(output, "label", None), I18nData)}
+    assert filled >= {f"text2img.{name}" for name in {*RECORDED, "keep_seed"} - {"task", "quant_id"}}

@@ -32,8 +32,14 @@ def works(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("works")
 def test_the_last_answer_is_the_picture_and_its_request(queue: JobQueue):
     *_, (image, answer) = endpoint.stream(studio(queue), finished, asking())
-    assert image == result().images[0]
+    assert image.tobytes() == result().images[0].tobytes()
     assert (answer["phase"], answer["seed"], answer["steps"]) == ("done", 7, 10)
+
+
+@pytest.mark.usefixtures("works")
+def test_the_picture_says_how_it_was_drawn(queue: JobQueue):
+    *_, (image, _) = endpoint.stream(studio(queue), finished, asking())
+    assert image.info.keys() == {"parameters", "studio"}
 
 
 @pytest.mark.usefixtures("works")

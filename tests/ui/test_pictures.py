@@ -43,6 +43,11 @@ def test_each_picture_tells_its_own_seed(pictures: Pictures):
     assert "seed 8" in updates[pictures.tiles[1].caption]
 
 
+def test_each_picture_says_how_it_was_drawn(pictures: Pictures):
+    updates = pictures.finished(result(num_images=2), "en", "")
+    assert "Seed: 8" in updates[pictures.tiles[1].image].info["parameters"]
+
+
 def test_a_mark_differs_by_sign_and_not_by_colour_alone(pictures: Pictures):
     caption = pictures.measured(result(), [(BALL, BEACH)], "en", "")[pictures.tiles[0].caption]
     assert "red ball ✓" in caption

@@ -1,0 +1,29 @@
+"""A finished picture as the bytes of a file."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
+
+THUMBNAIL_SIDE = 256
+THUMBNAIL_QUALITY = 82
+
+
+def png_bytes(image: Image, pnginfo: PngInfo) -> bytes:
+    """The picture as a PNG; equal pictures give equal bytes. pnginfo: text that travels with it."""
+    file = BytesIO()
+    image.save(file, format="PNG", pnginfo=pnginfo)
+    return file.getvalue()
+
+
+def thumbnail_bytes(image: Image) -> bytes:
+    """The picture as a WebP of at most THUMBNAIL_SIDE pixels a side."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = BytesIO()
+    small.save(file, format="WEBP", quality=THUMBNAIL_QUALITY)
+    return file.getvalue()

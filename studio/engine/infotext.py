@@ -1,0 +1,268 @@
+"""The text inside a picture: what it takes to draw it again.
+
+A PNG carries two text chunks: `studio`, our own versioned JSON, exact; and `parameters`, for other programs. Neither
+holds anything that differs between two equal runs. A picture of several is described as if it were drawn alone, with
+its own seed. Reading trusts nothing: it looks at no pixel, and every value passes the bounds of GenerationRequest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from studio.engine.parameters import SAMPLER_NAMES, compose, parse, split_sampler
+from studio.errors import InvalidInput, StudioError
+from studio.types import GenerationRequest, GenerationResult, Scheduler, Task
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+OWN, FOREIGN = "studio", "parameters"
+OWN_VERSION = 1
+PROGRAM = "Diffusion Studio"
+VERSION = f"{PROGRAM} 0.1.0"
+# fmt: off
+RECORDED = (
+    "base_id", "prompt", "negative_prompt", "seed", "task", "quant_id", "width", "height", "num_inference_steps",
+    "guidance_scale", "scheduler",
+)
+# fmt: on
+PICTURES = ("init_image", "mask")
+# These draw along the timesteps that the model spaces evenly; the others know no other schedule.
+SCHEDULED = (Scheduler.EULER, Scheduler.DPMPP_2M)
+OWN_SCHEDULES = ("", "Automatic", "Uniform")
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_BYTES = 20 * 2**20
+MAX_CHARACTERS = 2**20
+MAX_NAMED = 8
+"""So many of the settings that are not known here are told by name."""
+EXIF_PART, USER_COMMENT = 0x8769, 0x9286
+SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+# Settings that another program's text may hold and that say nothing about how to draw.
+REMARKS = ("Model hash", "RNG", "User", "Version")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a picture says of itself. values: valid fields of a GenerationRequest, by name; an init image is none.
+
+    problems: what was not restored, or not exactly, as errors to be told. model_sha256: empty if it is not known.
+    """
+
+    values: Mapping[str, Any]
+    problems: tuple[StudioError, ...] = ()
+    model_sha256: str = ""
+
+
+def texts(request: GenerationRequest, model_sha256: str, index: int = 0) -> dict[str, str]:
+    """The texts by their keywords of a request's picture `index`."""
+    record = {"version": OWN_VERSION, "request": _record(request, index), "model_sha256": model_sha256}
+    return {FOREIGN: _parameters(request, model_sha256, index), OWN: json.dumps(record)}
+
+
+def write(request: GenerationRequest, model_sha256: str, index: int = 0) -> PngInfo:
+    """The chunks of a request's picture `index`, for `Image.save(pnginfo=...)`."""
+    chunks = PngInfo()
+    for keyword, text in texts(request, model_sha256, index).items():
+        chunks.add_text(keyword, text)
+    return chunks
+
+
+def labelled(result: GenerationResult) -> tuple[Picture, ...]:
+    """Copies of the pictures with their texts in `info`, from where gradio takes them when it writes a PNG."""
+    copies = tuple(image.copy() for image in result.images)
+    for index, image in enumerate(copies):
+        image.info.update(texts(result.request, result.model_sha256, index))
+    return copies
+
+
+def read(data: bytes, models: Collection[str]) -> Restored:
+    """What the bytes of a PNG, JPEG or WebP say of how to draw it. models: the ids that a model may have.
+
+    Takes time linear in the bytes. Raises StudioError for what is no picture or holds no such text.
+    """
+    found = _texts_inside(data)
+    if any(len(text) > MAX_CHARACTERS for text in found.values()):
+        raise StudioError("picture_text_too_long", maximum=MAX_CHARACTERS)
+    problems: list[StudioError] = []
+    sha256 = ""
+    if (record := _own_record(found.get(OWN, ""))) is not None:
+        values = {name: value for name, value in record["request"].items() if name in (*RECORDED, "strength")}
+        _name_unknown(record["request"].keys() - {*values, *PICTURES}, problems)
+        sha256 = str(record.get("model_sha256", ""))[:64]
+    elif FOREIGN in found:
+        if OWN in found:
+            problems.append(StudioError("picture_record_unreadable"))
+        values = _from_parameters(found[FOREIGN], problems)
+    else:
+        raise StudioError("picture_without_settings")
+    return Restored(_valid(values, models, problems), tuple(problems), sha256)
+
+
+def _record(request: GenerationRequest, index: int) -> dict[str, Any]:
+    """The fields that determine a picture, by name; of the pictures that it is drawn from, a hash of the pixels."""
+    fields = {name: getattr(request, name) for name in RECORDED}
+    fields |= {"seed": request.seed + index, "guidance_scale": float(request.guidance_scale)}
+    if request.task is not Task.TEXT_TO_IMAGE:
+        pictures = {name: getattr(request, name) for name in PICTURES}
+        fields |= {name: _pixel_sha256(picture) for name, picture in pictures.items() if picture is not None}
+        fields["strength"] = float(request.strength)
+    return fields
+
+
+def _pixel_sha256(picture: Picture) -> str:
+    head = f"{picture.mode} {picture.width}x{picture.height}\n"
+    return hashlib.sha256(head.encode() + picture.tobytes()).hexdigest()
+
+
+def _parameters(request: GenerationRequest, model_sha256: str, index: int) -> str:
+    """The same for other programs, in the order of AUTOMATIC1111's own."""
+    settings = {
+        "Steps": request.num_inference_steps,
+        "Sampler": SAMPLER_NAMES[request.scheduler],
+        "Schedule type": "Uniform" if request.scheduler in SCHEDULED else None,
+        "CFG scale": _plain_number(request.guidance_scale),
+        "Seed": request.seed + index,
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": model_sha256[:10] or None,
+        "Model": request.base_id,
+        "Denoising strength": None if request.task is Task.TEXT_TO_IMAGE else _plain_number(request.strength),
+        "RNG": "CPU",
+        "Version": VERSION,
+    }
+    text = compose(request.prompt, request.negative_prompt, settings)
+    # A chunk can hold neither a NUL nor half of a surrogate pair.
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+
+
+def _plain_number(value: float) -> str:
+    return str(float(value)).removesuffix(".0")
+
+
+def _texts_inside(data: bytes) -> dict[str, str]:
+    """The texts that stand before a picture's pixels, under our two keywords."""
+    if len(data) > MAX_BYTES:
+        raise StudioError("picture_too_big", maximum_mb=MAX_BYTES // 2**20, value_mb=-(-len(data) // 2**20))
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            found = {key: text for key in (OWN, FOREIGN) if isinstance(text := image.info.get(key), str)}
+            comment = None if found or "exif" not in image.info else _user_comment(image.info["exif"])
+    except Exception as error:  # whatever a decoder trips over in a stranger's file: it is the file's fault
+        raise StudioError("not_a_picture", formats=", ".join(FORMATS)) from error
+    return {FOREIGN: comment} if comment else found
+
+
+def _user_comment(exif: bytes) -> str | None:
+    """The comment of a JPEG or WebP. Its eight first bytes name the encoding, UTF-16 leaves its byte order open."""
+    tags = Image.Exif()
+    tags.load(exif)
+    comment = tags.get_ifd(EXIF_PART).get(USER_COMMENT)
+    if not isinstance(comment, bytes):
+        return None
+    encoding, body = comment[:8], comment[8:]
+    if encoding != b"UNICODE\0":
+        return body.decode("utf-8", "replace").strip("\0")
+    big, little = body.decode("utf-16-be", "replace"), body.decode("utf-16-le", "replace")
+    return (little if "Steps: " in little else big).lstrip("\ufeff")
+
+
+def _own_record(text: str) -> dict[str, Any] | None:
+    """Our own chunk, or None if there is none, or none that this version understands."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    understood = isinstance(record, dict) and record.get("version") == OWN_VERSION
+    return record if understood and isinstance(record.get("request"), dict) else None
+
+
+def _from_parameters(text: str, problems: list[StudioError]) -> dict[str, Any]:
+    """Values by field from a text for other programs; adds to `problems` what has no field here."""
+    parsed = parse(text)
+    settings = dict(parsed.settings)
+    values: dict[str, Any] = {"prompt": parsed.prompt, "negative_prompt": parsed.negative_prompt}
+    if not settings:
+        problems.append(StudioError("picture_only_prompt"))
+    elif not settings.get("Version", "").startswith(PROGRAM):
+        problems.append(StudioError("picture_foreign"))
+    for key, name, kind in (
+        ("Steps", "num_inference_steps", int),
+        ("CFG scale", "guidance_scale", float),
+        ("Seed", "seed", int),
+        ("Denoising strength", "strength", float),
+    ):
+        if key in settings:
+            values[name] = _number(settings.pop(key), kind)
+    if "Size" in settings:
+        values |= _sides(settings.pop("Size"))
+    if "Model" in settings:
+        values["base_id"] = settings.pop("Model")
+    if "strength" in values and "Hires upscale" not in settings:
+        values["task"] = Task.IMAGE_TO_IMAGE
+    if "Sampler" in settings:
+        values["scheduler"] = _sampler(settings.pop("Sampler"), settings.pop("Schedule type", ""), problems)
+    _name_unknown([name for name in settings if name not in REMARKS], problems)
+    return values
+
+
+def _name_unknown(names: Collection[str], problems: list[StudioError]) -> None:
+    """Add to `problems` which settings are not known here, if there are any."""
+    named = ", ".join(name[:40] for name in sorted(names)[:MAX_NAMED])
+    if names:
+        problems.append(StudioError("picture_settings_unknown", names=named + " …" * (len(names) > MAX_NAMED)))
+
+
+def _number(text: str, kind: type[int] | type[float]) -> int | float | str:
+    """The number, or the text itself: the request refuses it by the name of its field."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _sides(text: str) -> dict[str, int | str]:
+    """Width and height of a size such as 512x768."""
+    size = SIZE.fullmatch(text)
+    return {"width": int(size[1]), "height": int(size[2])} if size else {"width": text}
+
+
+def _sampler(name: str, schedule: str, problems: list[StudioError]) -> Scheduler | str:
+    """Our sampler of this name, or the name itself."""
+    sampler, folded = split_sampler(name)
+    schedule = schedule or folded
+    if schedule not in OWN_SCHEDULES:
+        problems.append(StudioError("picture_schedule_unknown", value=schedule[:40]))
+    ours = {known.lower(): scheduler for scheduler, known in SAMPLER_NAMES.items()}
+    return ours.get(sampler.lower(), name)
+
+
+def _valid(values: Mapping[str, Any], models: Collection[str], problems: list[StudioError]) -> dict[str, Any]:
+    """The values within their bounds; adds to `problems` why the others are not."""
+    valid = {}
+    for name, value in values.items():
+        try:
+            valid[name] = _checked(name, value, models)
+        except InvalidInput as error:
+            problems.append(error)
+    if valid.get("task", Task.TEXT_TO_IMAGE) is not Task.TEXT_TO_IMAGE:
+        problems.append(StudioError("picture_from_picture"))
+    return valid
+
+
+def _checked(name: str, value: Any, models: Collection[str]) -> Any:
+    """The value as a request holds it. Raises InvalidInput."""
+    if name == "quant_id" and not isinstance(value, str):
+        raise InvalidInput("not_text", field=name)
+    if name == "base_id" and not (isinstance(value, str) and value in models):
+        raise InvalidInput("not_a_choice", field=name, value=str(value)[:40], choices=", ".join(models))
+    request = GenerationRequest(**{"base_id": "", "prompt": "", "seed": 0, name: value})
+    return getattr(request, name)
