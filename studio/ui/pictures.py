@@ -134,4 +134,4 @@ def _small_print(marks: Sequence[Sequence[Mark]], language: str) -> str:
     ceilings = [mark.ceiling for own in marks for mark in own]
     if not ceilings:
         return t("text2img.nothing_to_measure", language)
-    return t("text2img.ceiling", language, ceiling=f"{min(ceilings):.0%}")
+    return t("text2img.ceiling", language, ceiling=f"{min(ceilings):.1%}")
