@@ -76,8 +76,7 @@ class Pictures:
 
     def measured(self, result: GenerationResult, marks: Sequence[Sequence[Mark]], language: str, note: str) -> Updates:
         """Write under each picture which of the prompt's wishes it fulfils, and below all how far to trust that."""
-        told = {self.note: plain(f"{note} {_small_print(marks, language)}")}
-        updates: Updates = {self.numbers: gr.update(visible=True), **told}  # a fast stream may lose the first one
+        updates: Updates = {self.note: plain(f"{note} {_small_print(marks, language)}")}
         for index, (tile, own) in enumerate(zip(self.tiles, marks, strict=False)):
             seed = t("text2img.seed_of", language, seed=result.request.seed + index)
             updates[tile.caption] = _caption(seed, "".join(mark_tag(mark, language) for mark in own))

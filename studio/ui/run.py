@@ -207,10 +207,10 @@ class JobFlow:
             return
         language = language_of(request)
         for event in follow(job):
-            panel = self.panel.updates(event, language)
+            told = self.panel.updates(event, language)
             for updates in self.show(event, language):
-                yield {**panel, **updates}
-                panel = {}
+                told = {**told, **updates}
+                yield told  # all of the event again: a browser may lose an update that another follows at once
 
     def stop(self, request: gr.Request, owner: object, job_id: object) -> None:
         """Ask the job to stop at its next step."""
