@@ -13,7 +13,7 @@ from PIL import Image
 from studio.perception.measure import Measure
 from studio.perception.network import FEATURES
 from studio.train import places, unet, vae
-from studio.train.artefact import weights_sha256
+from studio.train.artefact import latents_sha256, weights_sha256
 from studio.train.data import rendered_pictures
 from studio.train.run import Options, Run
 from studio.train.samples import SAMPLE_PROMPTS, save_sample_sheet
@@ -61,9 +61,9 @@ def test_the_stock_pipeline_draws_in_both_languages(pipeline: Any, sampler: str)
 
 
 def test_every_artefact_says_its_hash_and_what_it_builds_on(trained: Path):
-    vae_hash, text_hash = weights_sha256(trained / "vae"), weights_sha256(trained / "text_encoder")
-    assert facts(trained / "text_encoder")["builds_on"] == {"vae": vae_hash}
-    assert facts(trained / "unet")["builds_on"] == {"vae": vae_hash, "text_encoder": text_hash}
+    latents, text_hash = latents_sha256(trained / "vae"), weights_sha256(trained / "text_encoder")
+    assert facts(trained / "text_encoder")["builds_on"] == {"latents": latents}
+    assert facts(trained / "unet")["builds_on"] == {"latents": latents, "text_encoder": text_hash}
     for part in ("vae", "text_encoder", "unet", "perception"):
         assert facts(trained / part)["sha256"] == weights_sha256(trained / part)
         assert facts(trained / part)["steps"] > 0
