@@ -59,7 +59,7 @@ def test_marks_speak_the_persons_language(pictures: Pictures):
 
 
 def test_the_small_print_names_the_lowest_ceiling(pictures: Pictures):
-    assert "95%" in pictures.measured(result(), [(BALL, BEACH)], "en", "")[pictures.note]
+    assert "95.0%" in pictures.measured(result(), [(BALL, BEACH)], "en", "")[pictures.note]
 
 
 def test_a_prompt_without_wishes_says_so(pictures: Pictures):
