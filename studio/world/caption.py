@@ -15,29 +15,29 @@ from studio.world.wish import Wish, WishedThing
 Rng = np.random.Generator
 
 
-def describe(scene: Scene, rng: Rng, language: str, complete: bool = False) -> tuple[str, Wish]:
+def describe(scene: Scene, rng: Rng, language: str, complete: bool = False, styled: bool = True) -> tuple[str, Wish]:
     """A caption of the scene, and the attributes that it names: `parse(text)` gives them back.
 
     complete: names background, style, every thing with its colour, and the clothes' colours (those that the style
-    shows); otherwise each is left out now and then, as people do. Things are named from left to right, unless the
-    caption says otherwise.
+    shows); otherwise each is left out now and then, as people do. styled: if not, nothing tells the style, not even by
+    leaving out colours that it cannot show. Things are named from left to right, unless the caption says otherwise.
     """
-    wish = _choose(scene, rng, complete)
+    wish = _choose(scene, rng, complete, styled)
     ordered = sorted(scene.things, key=lambda thing: thing.x)
     wished = {(t.kind, t.colour): w for t, w in zip(scene.things, wish.things, strict=True)}
     parts = [_thing(wished[t.kind, t.colour], rng, language) for t in ordered]
     mentions = [wished[t.kind, t.colour] for t in ordered]
     if scene.person is not None:
         where = sum(t.x < scene.person.x for t in ordered)
-        parts.insert(where, _person(wish, rng, language))
+        parts.insert(where, _person(wish, rng, language, scene.person.character))
     subject, reverse = _join(parts, rng, language)
     wish = replace(wish, things=tuple(reversed(mentions) if reverse else mentions))
     return (_english if language == "en" else _chinese)(subject, wish, rng), wish
 
 
-def caption(scene: Scene, rng: Rng, language: str, complete: bool = False) -> str:
+def caption(scene: Scene, rng: Rng, language: str, complete: bool = False, styled: bool = True) -> str:
     """The text of `describe`."""
-    return describe(scene, rng, language, complete)[0]
+    return describe(scene, rng, language, complete, styled)[0]
 
 
 def surprise(rng: Rng, language: str) -> str:
@@ -45,28 +45,29 @@ def surprise(rng: Rng, language: str) -> str:
     return caption(scene_of_seed(int(rng.integers(1 << 40))), rng, language, complete=True)
 
 
-def _choose(scene: Scene, rng: Rng, complete: bool) -> Wish:
-    """Decide what the caption names."""
+def _choose(scene: Scene, rng: Rng, complete: bool, styled: bool) -> Wish:
+    """Decide what the caption names. A character's clothes and hair are always the same, and so are not named."""
 
     def kept(share: float) -> bool:
         return complete or bool(rng.random() < share)
 
-    colourless = scene.style in COLOURLESS_STYLES
+    colourless = styled and scene.style in COLOURLESS_STYLES
     colour_share = 0.25 if colourless else 0.92
     things = tuple(
         WishedThing(t.kind, t.colour if (not colourless or not complete) and kept(colour_share) else None)
         for t in scene.things
     )
     wish = Wish(things, scene.person is not None, scene.background if kept(0.92) else None)
-    wish = replace(wish, style=scene.style if kept(0.92) else None)
+    wish = replace(wish, style=scene.style if styled and kept(0.92) else None)
     if scene.person is None:
         return wish
-    dressed = not colourless and kept(0.75)
+    plain = scene.person.character is None and not colourless
+    dressed = plain and kept(0.75)
     return replace(
         wish,
         shirt=scene.person.shirt if dressed else None,
         pants=scene.person.pants if dressed else None,
-        hair=scene.person.hair if not colourless and rng.random() < 0.25 else None,
+        hair=scene.person.hair if plain and rng.random() < 0.25 else None,
         pose=scene.person.pose.name if rng.random() < 0.7 else None,
     )
 
@@ -90,8 +91,8 @@ def _thing(wished: WishedThing, rng: Rng, language: str) -> str:
     return f"{measure}{colour}{of}{name}"
 
 
-def _person(wish: Wish, rng: Rng, language: str) -> str:
-    name = _pick(lexicon.PERSON_NAMES[language], rng)
+def _person(wish: Wish, rng: Rng, language: str, character: str | None) -> str:
+    name = _pick(lexicon.CHARACTER_NAMES[language][character] if character else lexicon.PERSON_NAMES[language], rng)
     pose = _pick(lexicon.POSE_NAMES[language][wish.pose], rng) if wish.pose else ""
     hair = lexicon.HAIR_NAMES[language][wish.hair][0] if wish.hair else ""
     clothes = []
@@ -101,8 +102,8 @@ def _person(wish: Wish, rng: Rng, language: str) -> str:
     if language == "zh":
         worn = "穿" + "和".join(f"{colour}{garment}" for colour, garment in clothes) + "的" if clothes else ""
         head = f"{hair}的" if hair else ""
-        return f"一个{worn}{head}{name}{pose}"
-    text = name if name.startswith("some") else _article(name)
+        return f"{'' if character else '一个'}{worn}{head}{name}{pose}"
+    text = name if character or name.startswith("some") else _article(name)
     if pose:
         text += f" {pose}"
     if hair:

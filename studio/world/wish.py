@@ -57,6 +57,11 @@ def _names() -> dict[str, tuple[str, str]]:
     return found
 
 
+def phrases() -> frozenset[str]:
+    """Every Chinese name of more than one character."""
+    return frozenset(name for name in _names() if not name.isascii() and len(name) > 1)
+
+
 @cache
 def _pattern() -> re.Pattern[str]:
     """All names, longest first; Latin names as whole words with an optional plural."""

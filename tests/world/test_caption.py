@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from studio.world.caption import caption, describe, surprise
-from studio.world.lexicon import LANGUAGES
+from studio.world.lexicon import CHARACTER_NAMES, LANGUAGES, PERSON_NAMES
 from studio.world.pose import PROTOTYPES
 from studio.world.scene import Person, Scene, Thing, anything_of_seed, scene_of_seed
 from studio.world.vocabulary import COLOURLESS_STYLES
@@ -68,3 +70,25 @@ def test_the_clothes_colours_belong_to_the_clothes():
 def test_a_surprise_is_a_prompt_that_the_world_can_draw(language: str):
     rng = np.random.default_rng(0)
     assert all(parse(surprise(rng, language)) != Wish() for _ in range(20))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_caption_without_style_tells_the_same_whatever_the_style(language: str):
+    for seed in range(300):
+        scene = scene_of_seed(seed)
+        texts = {
+            caption(replace(scene, style=style), np.random.default_rng(seed), language, True, styled=False)
+            for style in ("flat", "line", "blueprint")
+        }
+        assert len(texts) == 1
+        assert parse(texts.pop()).style is None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_character_is_named_and_its_clothes_are_not(language: str):
+    known = replace(SOMEBODY, character="momo")
+    for seed in range(50):
+        text, wish = describe(Scene("room", "flat", (CAT,), known, 0), np.random.default_rng(seed), language, True)
+        assert CHARACTER_NAMES[language]["momo"][0] in text
+        assert not any(name in text for name in PERSON_NAMES[language])
+        assert (wish.person, wish.shirt, wish.pants, wish.hair) == (True, None, None, None)
