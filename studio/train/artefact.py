@@ -11,24 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from studio.lineage import weights_sha256 as weights_sha256
 from studio.train.places import MODELS
 from studio.train.run import Run
 
 LEDGER_COLUMNS = ("artefact", "preset", "device", "minutes", "steps", "seed", "sha256", "metrics", "builds on")
 BY_HAND = "a larger run would buy"  # the ledger's last column
-
-
-def file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def weights_sha256(folder: Path) -> str:
-    """One hash over all weight files of a folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.name.encode())
-        digest.update(bytes.fromhex(file_sha256(path)))
-    return digest.hexdigest()
+LICENSE = "apache-2.0"
+OWN_SCENES = "scenes that the studio draws itself (`studio/world`; no other data)"
 
 
 def latents_sha256(vae_folder: Path) -> str:
@@ -64,9 +54,24 @@ def save_component(
 
 
 def write_metrics(folder: Path, run: Run, preset: dict[str, Any], metrics: dict[str, Any], **builds_on: str) -> None:
-    """metrics.json: all that a card and the ledger say of this artefact."""
-    facts = {
+    """metrics.json: all that a card and the ledger say of this artefact; and the card."""
+    facts = facts_of(run, preset, metrics, builds_on, weights_sha256(folder))
+    write_facts(facts, folder / "metrics.json", folder / "README.md")
+
+
+def write_facts(facts: dict[str, Any], path: Path, card: Path) -> None:
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    card.write_text(card_of(facts), encoding="utf-8")
+
+
+def facts_of(
+    run: Run, preset: dict[str, Any], metrics: dict[str, Any], builds_on: dict[str, str], sha256: str, **more: Any
+) -> dict[str, Any]:
+    """All that is known of an artefact. more: `command`, `data` and `license` (None: its owner's to choose), where they
+    are other ones; `usage`, Python for the card."""
+    return {
         "stage": run.stage,
+        **({"kind": run.options.kind} if run.options.kind else {}),
         "preset": run.options.preset,
         "preset_values": preset,
         "device": device_name(run),
@@ -76,27 +81,29 @@ def write_metrics(folder: Path, run: Run, preset: dict[str, Any], metrics: dict[
         "warm_start": run.options.init_from is not None,
         "metrics": metrics,
         "builds_on": builds_on,
-        "sha256": weights_sha256(folder),
+        "sha256": sha256,
+        "license": LICENSE,
+        **more,
     }
-    (folder / "metrics.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card_of(facts), encoding="utf-8")
 
 
 def card_of(facts: dict[str, Any]) -> str:
     """The model card of an artefact, from its metrics.json."""
+    kind = f" --kind {facts['kind']}" if "kind" in facts else ""
+    command = facts.get("command", f"{facts['stage']}{kind}")
     warm = ", from shipped weights" if facts["warm_start"] else ""
     trained = f"{facts['minutes']} minutes on {facts['device']}, {facts['steps']} steps, seed {facts['seed']}{warm}"
     lines = [
         "---",
-        "license: apache-2.0",
+        *([f"license: {facts['license']}"] if facts["license"] else []),
         "library_name: diffusers",
         "tags: [diffusion-studio, little-world]",
         "---",
         "",
-        f"# Diffusion Studio, stage `{facts['stage']}`",
+        f"# Diffusion Studio, stage `{command}`",
         "",
-        "Trained on scenes that the studio draws itself (`studio/world`; no other data), by",
-        f"`python -m studio train {facts['stage']} --preset {facts['preset']}`: {trained}.",
+        f"Trained on {facts.get('data', OWN_SCENES)}, by",
+        f"`python -m studio train {command} --preset {facts['preset']}`: {trained}.",
         "",
         f"SHA-256 over its weights: `{facts['sha256']}`",
         "",
@@ -106,6 +113,8 @@ def card_of(facts: dict[str, Any]) -> str:
     ]
     if facts["builds_on"]:
         lines += ["", "It builds on:", "", *(f"- {name} `{sha256}`" for name, sha256 in facts["builds_on"].items())]
+    if "usage" in facts:
+        lines += ["", "With stock diffusers:", "", "```python", facts["usage"], "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -115,11 +124,23 @@ def device_name(run: Run) -> str:
     return f"{run.processes} x {platform.machine()} core"
 
 
+def belongs(run: Run) -> bool:
+    """Whether what a run writes is the project's own: neither a trial nor meant for another folder."""
+    return run.options.out is None and run.options.preset != "smoke"
+
+
 def write_ledger_row(run: Run, artefact: str, folder: Path, metrics: dict[str, Any]) -> None:
-    """Tell models/TRAINING.md of an artefact that belongs to the project; a trial or another folder is not told of."""
-    if run.options.out is not None or run.options.preset == "smoke":
+    """Tell the ledger of the artefact in a folder, which has its metrics.json where it is to be told of."""
+    if not belongs(run):
         return
     builds_on = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["builds_on"]
+    tell_ledger(run, artefact, weights_sha256(folder), metrics, builds_on)
+
+
+def tell_ledger(run: Run, artefact: str, sha256: str, metrics: dict[str, Any], builds_on: dict[str, str]) -> None:
+    """Tell models/TRAINING.md of an artefact that belongs to the project; a trial or another folder is not told of."""
+    if not belongs(run):
+        return
     values = {
         "artefact": artefact,
         "preset": run.options.preset,
@@ -127,7 +148,7 @@ def write_ledger_row(run: Run, artefact: str, folder: Path, metrics: dict[str, A
         "minutes": f"{run.seconds / 60:.0f}",
         "steps": str(run.step),
         "seed": str(run.options.seed),
-        "sha256": weights_sha256(folder)[:12],
+        "sha256": sha256[:12],
         "metrics": ", ".join(f"{name} {value}" for name, value in metrics.items() if not isinstance(value, list)),
         "builds on": ", ".join(f"{name} {sha256[:12]}" for name, sha256 in builds_on.items()),
     }

@@ -18,9 +18,9 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 from studio.train.artefact import save_component, weights_sha256, write_ledger_row
 from studio.train.data import rendered_pictures
 from studio.train.muon import MuonWithAdamW
+from studio.train.pictures import to_unit
 from studio.train.run import MODELS, Options, Run, launch, warmup_cosine
-from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, build_tokenizer, encode, load_tokenizer
-from studio.train.vae import to_unit
+from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, encode, shared_tokenizer
 from studio.world.caption import caption
 from studio.world.lexicon import LANGUAGES
 from studio.world.scene import FIRST_HELD_OUT_SEED, scene_of_seed
@@ -49,14 +49,15 @@ PRESETS = {
 
 
 def build_clip() -> CLIPModel:
+    """Each tower's config says how wide the common space is, so that stock transformers can load it alone."""
     text = {
         "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 512, "num_hidden_layers": 3,
         "num_attention_heads": 6, "max_position_embeddings": MAX_TOKENS, "bos_token_id": 0, "eos_token_id": 1,
-        "pad_token_id": 1,
+        "pad_token_id": 1, "projection_dim": PROJECTION,
     }  # fmt: skip
     vision = {
         "hidden_size": WIDTH, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
-        "image_size": SIDE, "patch_size": PATCH,
+        "image_size": SIDE, "patch_size": PATCH, "projection_dim": PROJECTION,
     }  # fmt: skip
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
 
@@ -98,10 +99,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
     rng = np.random.default_rng((options.seed, rank, 6))
     if rank == 0:
         rendered_pictures(0, preset.pictures, SIDE)
-        if not (base / "tokenizer").exists():
-            build_tokenizer().save_pretrained(base / "tokenizer")
-    run.barrier()
-    tokenizer = load_tokenizer(base / "tokenizer")
+    tokenizer = shared_tokenizer(run, base)
     pictures = rendered_pictures(0, preset.pictures, SIDE)
     tokens = tokens_of(0, preset.pictures, tokenizer)
 
@@ -112,13 +110,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     hidden = [p for name, p in clip.named_parameters() if p.ndim == 2 and "embed" not in name]
     optimizer = MuonWithAdamW(clip, hidden, preset.muon_rate, preset.learning_rate)
     average = AveragedModel(clip, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
-    if state := run.load_checkpoint():
-        clip.load_state_dict(state["clip"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
-    run.barrier()
-    run.start_clock()
+    parts = {"clip": clip, "average": average, "optimizer": optimizer}
+    run.resume(parts)
+    run.begin(parameters, preset)
 
     while not run.finished:
         picks = np.sort(rng.choice(preset.pictures, max(2, preset.batch // processes), replace=False))
@@ -134,7 +128,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(clip)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            run.save_checkpoint(clip=clip.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+            run.save(parts)
 
     if rank == 0:
         finish(run, preset, average.module.to("cpu").eval(), tokenizer)

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from studio.train.places import data_folder
 from studio.world.caption import caption
@@ -73,21 +75,37 @@ def rendered_anything(first_seed: int, count: int, size: int) -> NDArray[np.uint
 
 
 def _rendered(name: str, scene_of: Callable[[int], Scene], first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
-    path = data_folder() / f"{name}-{size}-{first_seed}-{count}.npy"
+    chunk_of = partial(_render_chunk, scene_of, size=size)
+    return kept_rows(f"{name}-{size}", chunk_of, first_seed, count, (size, size, 3), np.uint8)
+
+
+def kept_rows(
+    name: str,
+    chunk_of: Callable[[int, int], NDArray[Any]],
+    first_seed: int,
+    count: int,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+) -> NDArray[Any]:
+    """(count, *shape): chunk_of(first, n) of all seeds from first_seed on, made by all cores once and kept on disk.
+
+    chunk_of is sent to other processes: a function of a module, or a partial of one.
+    """
+    path = data_folder() / f"{name}-{first_seed}-{count}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npy")
-        store = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, size, size, 3))
+        store = np.lib.format.open_memmap(temporary, "w+", dtype, (count, *shape))
         starts = range(0, count, CHUNK)
         with _pool(len(starts)) as pool:
-            chunks = [pool.submit(_render_chunk, scene_of, first_seed + i, min(CHUNK, count - i), size) for i in starts]
+            chunks = [pool.submit(chunk_of, first_seed + i, min(CHUNK, count - i)) for i in starts]
             for start, chunk in zip(starts, chunks, strict=True):
-                images = chunk.result()
-                store[start : start + len(images)] = images
+                rows = chunk.result()
+                store[start : start + len(rows)] = rows
         store.flush()
         temporary.replace(path)
-    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return pictures
+    kept: NDArray[Any] = np.load(path, mmap_mode="r")
+    return kept
 
 
 def stream_told(first_seed: int, count: int, size: int, cells: int) -> Iterator[Told]:

@@ -16,10 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from studio.train.artefact import latents_sha256
 from studio.train.data import Told, stream_told
+from studio.train.pictures import to_unit
 from studio.train.places import data_folder
 from studio.train.run import Run
 from studio.train.tokenizer import MAX_TOKENS, encode
-from studio.train.vae import LATENT_CHANNELS, to_unit
+from studio.train.vae import LATENT_CHANNELS
 
 CAPTIONS, BATCH = 4, 64
 
@@ -38,16 +39,25 @@ class Latents:
 def encoded_scenes(
     run: Run, vae_folder: Path, tokenizer: PreTrainedTokenizerFast, first_seed: int, count: int, size: int
 ) -> Latents:
-    """Render, caption and encode `count` scenes; or read them, if the same autoencoder encoded them before."""
+    """Render, caption and encode `count` scenes; or read them, if this autoencoder encoded as many before."""
     cells = size // 8
-    folder = data_folder() / f"latents-{size}-{first_seed}-{count}-{latents_sha256(vae_folder)[:12]}"
+    folder = _folder_of(vae_folder, first_seed, count, size)
     if run.rank == 0 and not folder.exists():
         vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
         partial = folder.with_name(folder.name + ".partial")
         _encode(run, vae, tokenizer, stream_told(first_seed, count, size, cells), _new_stores(partial, count, cells))
         partial.rename(folder)
     run.barrier()
-    return Latents(**{field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Latents)})
+    names = [field.name for field in fields(Latents)]
+    return Latents(**{name: np.load(folder / f"{name}.npy", mmap_mode="r")[:count] for name in names})
+
+
+def _folder_of(vae_folder: Path, first_seed: int, count: int, size: int) -> Path:
+    """Where at least `count` scenes lie, or else where they shall lie."""
+    before, after = f"latents-{size}-{first_seed}-", f"-{latents_sha256(vae_folder)[:12]}"
+    kept = (folder.name.removeprefix(before) for folder in data_folder().glob(f"{before}*{after}"))
+    counts = sorted(int(name.removesuffix(after)) for name in kept)
+    return data_folder() / f"{before}{next((n for n in counts if n >= count), count)}{after}"
 
 
 def _new_stores(folder: Path, count: int, cells: int) -> dict[str, np.memmap[Any, Any]]:

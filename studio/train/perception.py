@@ -96,13 +96,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     hidden = [p for part in (eye.blocks, eye.context) for p in part.parameters() if p.ndim == 4]
     optimizer = MuonWithAdamW(eye, hidden, preset.muon_rate, preset.learning_rate)
     average = AveragedModel(eye, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
-    if state := run.load_checkpoint():
-        eye.load_state_dict(state["eye"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
-    run.barrier()
-    run.start_clock()
+    parts = {"eye": eye, "average": average, "optimizer": optimizer}
+    run.resume(parts)
+    run.begin(parameters, preset)
 
     while not run.finished:
         picks = np.sort(rng.integers(preset.pictures, size=max(1, preset.batch // processes)))
@@ -117,7 +113,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(eye)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            run.save_checkpoint(eye=eye.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
+            run.save(parts)
 
     if rank == 0:
         finish(run, preset, cast(Eye, average.module.to("cpu").to(memory_format=torch.contiguous_format).eval()))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -31,7 +32,9 @@ LONGEST_WAIT = timedelta(days=1)  # of the other processes, while the first one 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says. minutes: overrides the preset's; out: where the artefact goes (default models/)."""
+    """What the command line says. minutes: overrides the preset's; out: where the artefact goes (default models/);
+    kind: of map, for the one stage that has kinds. For LoRAs alone: images: a folder of pictures, and trigger: the word
+    that asks for what they show; or concept: one of the world's reserved ones; file_format: of the weights."""
 
     preset: str
     minutes: float | None = None
@@ -39,6 +42,11 @@ class Options:
     init_from: Path | None = None
     seed: int = 0
     out: Path | None = None
+    kind: str | None = None
+    images: Path | None = None
+    trigger: str | None = None
+    concept: str | None = None
+    file_format: Literal["diffusers", "kohya"] = "diffusers"
 
 
 def launch(worker: Callable[..., None], options: Options) -> None:
@@ -53,9 +61,16 @@ def launch(worker: Callable[..., None], options: Options) -> None:
 
 
 def _in_own_process(rank: int, worker: Callable[..., None], processes: int, options: Options) -> None:
+    _end_with_parent()
     _keep_freed_memory()
     torch.set_num_threads(1)
     worker(rank, processes, options)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, however it went."""
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _keep_freed_memory() -> None:
@@ -75,7 +90,7 @@ class Run:
         self.stage, self.rank, self.processes, self.options = stage, rank, processes, options
         self.budget_seconds = 60 * (options.minutes if options.minutes is not None else minutes)
         self.max_steps, self.step, self.fraction = max_steps, 0, 0.0
-        self.folder = run_folder(stage, options.preset)
+        self.folder = run_folder(f"{stage}-{options.kind}" if options.kind else stage, options.preset)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._spent, self._started = 0.0, time.monotonic()
@@ -164,25 +179,34 @@ class Run:
             self._last_samples = time.monotonic()
         return due
 
-    def save_checkpoint(self, **state: Any) -> None:
-        """Write everything that resuming needs, atomically."""
+    def save(self, parts: Mapping[str, Any]) -> None:
+        """Write the state of the parts (models, optimizers, averages) by name, atomically."""
         if self.rank:
             return
         self._last_checkpoint = time.monotonic()
         path = self.folder / "checkpoint.pt"
+        state = {name: part.state_dict() for name, part in parts.items()}
         torch.save({"step": self.step, "seconds": self.seconds, **state}, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint if --resume was given and there is one; step and time go on from it."""
+    def resume(self, parts: Mapping[str, Any]) -> None:
+        """Give the parts their state in the last checkpoint, if --resume was given and there is one; step, time and
+        the random stream go on from it."""
         path = self.folder / "checkpoint.pt"
-        if not self.options.resume or not path.exists():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self.step, self._spent = state["step"], state["seconds"]
-        self.fraction = self._spent_share(self._spent)
-        self.say(f"resumed at step {self.step}, {self._spent:.0f} s")
-        return state
+        if self.options.resume and path.exists():
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            self.step, self._spent = state["step"], state["seconds"]
+            self.fraction = self._spent_share(self._spent)
+            self.say(f"resumed at step {self.step}, {self._spent:.0f} s")
+        torch.manual_seed(self.options.seed * 1_000 + self.rank + self.step)
+
+    def begin(self, trained: Iterable[torch.nn.Parameter], preset: object) -> None:
+        """Say what is trained, wait for the other processes and start the clock."""
+        self.say(f"{sum(p.numel() for p in trained) / 1e6:.2f}M parameters, {preset}")
+        self.barrier()
+        self.start_clock()
 
     def close(self) -> None:
         if self._writer is not None:

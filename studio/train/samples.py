@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,24 @@ SAMPLE_PROMPTS = (
 )
 
 
+def quiet_pipeline(**parts: Any) -> StableDiffusionPipeline:
+    """diffusers' own pipeline over these parts, without a safety checker and without progress bars."""
+    pipeline = StableDiffusionPipeline(
+        **{"safety_checker": None, "feature_extractor": None, **parts}, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 @torch.no_grad()
 def save_sample_sheet(
     model: Any, vae_folder: Path, tokenizer: PreTrainedTokenizerFast, scheduler: DDIMScheduler, run: Run
 ) -> Path:
     """Draw the sample prompts with what has been learnt so far, two seeds each; returns the sheet's path."""
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device),
-        text_encoder=model.text_encoder,
-        tokenizer=tokenizer,
-        unet=model.unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+    vae = AutoencoderTiny.from_pretrained(vae_folder, dtype=torch.float32).to(run.device)
+    pipeline = quiet_pipeline(
+        vae=vae, text_encoder=model.text_encoder, tokenizer=tokenizer, unet=model.unet, scheduler=scheduler
     )
-    pipeline.set_progress_bar_config(disable=True)
     rows = []
     for seed in (1, 2):
         generators = [torch.Generator().manual_seed(seed) for _ in SAMPLE_PROMPTS]
@@ -57,13 +60,18 @@ def save_sample_sheet(
                 generator=generators,
             ).images
         rows.append(images)
-    sheet = Image.new("RGB", (SIDE * len(SAMPLE_PROMPTS), SIDE * len(rows)))
+    path = run.folder / f"samples-{run.step:06d}.png"
+    sheet_of(rows).save(path)
+    return path
+
+
+def sheet_of(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Rows of as many pictures each, as one picture."""
+    sheet = Image.new("RGB", (SIDE * len(rows[0]), SIDE * len(rows)))
     for y, images in enumerate(rows):
         for x, image in enumerate(images):
-            sheet.paste(image, (x * SIDE, y * SIDE))
-    path = run.folder / f"samples-{run.step:06d}.png"
-    sheet.save(path)
-    return path
+            sheet.paste(image.resize((SIDE, SIDE)), (x * SIDE, y * SIDE))
+    return sheet
 
 
 def write_pipeline(folder: Path, scheduler: DDIMScheduler) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from studio.world import lexicon
 from studio.world.caption import caption
 from studio.world.scene import Scene
+
+if TYPE_CHECKING:
+    from studio.train.run import Run
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY, MAX_TOKENS = 1_024, 64
@@ -72,3 +76,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> np.ndarray:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def shared_tokenizer(run: Run, base: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder; the first process builds it where it is missing."""
+    if run.rank == 0 and not (base / "tokenizer").exists():
+        build_tokenizer().save_pretrained(base / "tokenizer")
+    run.barrier()
+    return load_tokenizer(base / "tokenizer")

@@ -18,7 +18,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from studio.train.artefact import latents_sha256, save_component, weights_sha256, write_ledger_row
 from studio.train.latents import CAPTIONS, Latents, encoded_scenes
@@ -26,7 +26,7 @@ from studio.train.muon import MuonWithAdamW
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, launch, warmup_cosine
 from studio.train.samples import save_sample_sheet, write_pipeline
-from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, build_tokenizer, encode, load_tokenizer
+from studio.train.tokenizer import MAX_TOKENS, VOCABULARY, encode, shared_tokenizer
 from studio.world.scene import FIRST_HELD_OUT_SEED
 
 TEXT_WIDTH, TEXT_LAYERS = 192, 3
@@ -159,14 +159,6 @@ def hidden_of(model: Denoiser) -> list[torch.nn.Parameter]:
     return [p for p in model.parameters() if p.ndim > 1 and p not in ends]
 
 
-def shared_tokenizer(run: Run, base: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder; the first process builds it where it is missing."""
-    if run.rank == 0 and not (base / "tokenizer").exists():
-        build_tokenizer().save_pretrained(base / "tokenizer")
-    run.barrier()
-    return load_tokenizer(base / "tokenizer")
-
-
 def covered_mean(error: Tensor, covers: Tensor, weight: float) -> Tensor:
     """Mean of error (B, C, h, w) in which a cell that covers (B, 1, h, w) cover fully counts 1 + weight times."""
     return (error * (1 + weight * covers)).mean() / (1 + weight * covers.mean())
@@ -192,14 +184,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     optimizer = MuonWithAdamW(model, hidden_of(model), preset.muon_rate, preset.learning_rate)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
-    if state := run.load_checkpoint():
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    torch.manual_seed(options.seed * 1_000 + rank + run.step)
+    run.resume(parts)
     alpha_bar = build_scheduler().alphas_cumprod.to(run.device)
-    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
-    run.barrier()
-    run.start_clock()
+    run.begin(parameters, preset)
 
     while not run.finished:
         count = max(1, preset.batch // processes)
@@ -219,11 +206,11 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(model)
         run.log(loss=float(loss.detach()), plain_mse=float(error.detach().mean()))
         if run.checkpoint_due():
-            run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
+            run.save(parts)
         if run.samples_due():
             save_sample_sheet(average.module, base / "vae", tokenizer, build_scheduler(), run)
 
-    run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
+    run.save(parts)
     if rank == 0:
         finish(run, preset, cast(Denoiser, average.module.to("cpu")), base, held_out)
     run.barrier()

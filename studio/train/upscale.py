@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from studio.diffusion.super_resolution import SuperResolver
+from studio.perception.fidelity import peak_signal_to_noise
 from studio.train.artefact import weights_sha256, write_ledger_row, write_metrics
 from studio.train.data import rendered_pictures
+from studio.train.pictures import crops, edge_difference, to_unit
 from studio.train.run import MODELS, Options, Run, channels_last, launch, warmup_cosine
-from studio.train.vae import crops, to_unit
 from studio.world.scene import FIRST_HELD_OUT_SEED
 
 WEIGHTS, LARGE, CROP = "super_resolver.safetensors", 256, 128
@@ -47,11 +48,6 @@ def softened(vae: AutoencoderTiny, large: Tensor) -> Tensor:
     return vae(F.avg_pool2d(large, 2)).sample.clamp(-1, 1)
 
 
-def peak_signal_to_noise(y: Tensor, x: Tensor) -> float:
-    """Mean over pictures, in dB, of values in [-1, 1]."""
-    return float((-10 * torch.log10(((y.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3)))).mean())
-
-
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("upscale", rank, processes, options, preset.minutes, preset.max_steps)
@@ -70,13 +66,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, preset.learning_rate, weight_decay=0.0, fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
-    if state := run.load_checkpoint():
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
-    run.barrier()
-    run.start_clock()
+    parts = {"model": model, "average": average, "optimizer": optimizer}
+    run.resume(parts)
+    run.begin(parameters, preset)
 
     while not run.finished:
         optimizer.param_groups[0]["lr"] = preset.learning_rate * warmup_cosine(run.fraction, run.step, 20, 0.3)
@@ -85,8 +77,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         with run.autocast():
             predicted = model(softened(vae, large))
         d = predicted.float() - large
-        edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
-        loss = d.abs().mean() + d.square().mean() + 0.35 * edges
+        loss = d.abs().mean() + d.square().mean() + 0.35 * edge_difference(d)
         loss.backward()
         run.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -95,9 +86,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
         average.update_parameters(model)
         run.log(loss=float(loss.detach()))
         if run.checkpoint_due():
-            run.save_checkpoint(
-                model=model.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict()
-            )
+            run.save(parts)
 
     if rank == 0:
         finish(
@@ -123,8 +112,8 @@ def finish(run: Run, preset: Preset, model: SuperResolver, vae: AutoencoderTiny)
     ours = torch.cat([model(small[i : i + 8]) for i in range(0, count, 8)])
     plain = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
     metrics = {
-        "psnr_db": round(peak_signal_to_noise(ours, truth), 2),
-        "bilinear_psnr_db": round(peak_signal_to_noise(plain, truth), 2),
+        "psnr_db": round(float(peak_signal_to_noise(ours, truth).mean()), 2),
+        "bilinear_psnr_db": round(float(peak_signal_to_noise(plain, truth).mean()), 2),
     }
     save_file(half, folder / WEIGHTS)
     vae_folder = (run.options.out or MODELS / "little-world") / "vae"

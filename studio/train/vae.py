@@ -5,7 +5,8 @@ copy (tone). Instead of a KL term the latents are drawn towards zero mean and un
 0.08 is added before decoding, so that what the UNet leaves behind does not show.
 
 A warm start refines the decoder alone: the encoder and its scale define the latents, and everything that was trained
-on them would have to be trained again.
+on them would have to be trained again. Then a critic of patches adds what the averages above blur: crayon strokes,
+windows, faces.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from studio.perception.fidelity import peak_signal_to_noise
 from studio.train.artefact import edit_config, save_component, write_ledger_row
+from studio.train.critic import Critic, balanced_weight, critic_loss
 from studio.train.data import rendered_pictures
 from studio.train.muon import MuonWithAdamW
+from studio.train.pictures import crops, edge_difference, to_unit
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, channels_last, launch, warmup_cosine
 from studio.world.scene import FIRST_HELD_OUT_SEED
@@ -38,13 +42,17 @@ ENCODER_BLOCKS, DECODER_BLOCKS = (1, 1, 2, 3), (3, 3, 2, 1)
 class Preset:
     """pictures: how many are rendered; crop: side of the training crops; held_out: pictures to measure with.
 
-    After the fraction `full_from` of the budget whole pictures are seen.
+    After the fraction `full_from` of the budget whole pictures are seen; a warm start sees no others. Its critic learns
+    alone until the fraction `critic_alone_until`.
     """
 
     minutes: float
     pictures: int
     batch: int
     learning_rate: float
+    refine_rate: float = 1e-3
+    critic_rate: float = 1e-3
+    critic_alone_until: float = 0.06
     crop: int = 64
     size: int = 128
     full_from: float = 0.88
@@ -74,8 +82,8 @@ def build_vae() -> AutoencoderTiny:
 def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:
     """x, y: (B, 3, H, W) in [-1, 1]."""
     d = y - x
-    edges = (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
-    return d.abs().mean() + 2 * d.square().mean() + 0.35 * edges + 0.5 * F.avg_pool2d(d, 4).abs().mean()
+    tone = F.avg_pool2d(d, 4).abs().mean()
+    return d.abs().mean() + 2 * d.square().mean() + 0.35 * edge_difference(d) + 0.5 * tone
 
 
 def latent_penalty(z: Tensor) -> Tensor:
@@ -84,27 +92,11 @@ def latent_penalty(z: Tensor) -> Tensor:
     return (mean.square() + variance - variance.log() - 1).mean()
 
 
-def to_unit(pictures: np.ndarray) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def crops(pictures: np.ndarray, batch: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Random crops of random pictures, (batch, side, side, 3) uint8."""
-    size = pictures.shape[1]
-    picks, corners = rng.integers(len(pictures), size=batch), rng.integers(0, size - side + 1, (batch, 2))
-    return np.stack([pictures[i, y : y + side, x : x + side] for i, (y, x) in zip(picks, corners, strict=True)])
-
-
 @torch.no_grad()
-def peak_signal_to_noise(vae: AutoencoderTiny, pictures: np.ndarray, device: torch.device) -> float:
+def mean_psnr(vae: AutoencoderTiny, pictures: np.ndarray, device: torch.device) -> float:
     """Mean over pictures of the reconstruction's PSNR in dB."""
-    values = []
-    for start in range(0, len(pictures), 32):
-        x = to_unit(pictures[start : start + 32]).to(device)
-        mse = ((vae(x).sample.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3))
-        values.append(-10 * torch.log10(mse))
-    return float(torch.cat(values).mean())
+    batches = (to_unit(pictures[start : start + 32]).to(device) for start in range(0, len(pictures), 32))
+    return float(torch.cat([peak_signal_to_noise(vae(x).sample, x) for x in batches]).mean())
 
 
 @torch.no_grad()
@@ -135,6 +127,30 @@ def shared_pictures(run: Run, preset: Preset) -> tuple[NDArray[np.uint8], NDArra
     return pictures, held_out
 
 
+def backward_with_critic(
+    loss: Tensor, y: Tensor, x: Tensor, z: Tensor, critic: torch.nn.Module, last: torch.nn.Parameter | None, run: Run
+) -> dict[str, float]:
+    """Gradients of the decoder from `loss` and the critic's verdict on y, and of the critic from y and x.
+
+    loss: the reconstruction's; y, x: (B, 3, H, W), drawn and true; z: their latents; last: the decoder's last kernel,
+    or None as long as the decoder does not listen to the critic.
+    """
+    if last is None:
+        loss.backward()
+        weight = 0.0
+    else:
+        critic.requires_grad_(False)
+        with run.autocast():
+            verdict = -critic(y, z).float().mean()
+        weight = balanced_weight(loss, verdict, last)
+        (loss + weight * verdict).backward()
+        critic.requires_grad_(True)
+    with run.autocast():
+        mistakes = critic_loss(critic(x, z).float(), critic(y.detach(), z).float())
+    mistakes.backward()
+    return {"critic": float(mistakes.detach()), "weight": weight}
+
+
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("vae", rank, processes, options, preset.minutes, preset.max_steps)
@@ -148,35 +164,46 @@ def worker(rank: int, processes: int, options: Options) -> None:
     vae.encoder.requires_grad_(not refine)
     trained = vae.decoder if refine else vae
     parameters = list(trained.parameters())
-    optimizer = MuonWithAdamW(trained, hidden_of(vae, parameters), preset.learning_rate, 1e-3)
+    rate = preset.refine_rate if refine else preset.learning_rate
+    optimizer = MuonWithAdamW(trained, hidden_of(vae, parameters), rate, 1e-3)
     average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(preset.ema))
     parts: dict[str, Any] = {"vae": vae, "average": average, "optimizer": optimizer}
-    if state := run.load_checkpoint():
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    run.say(f"{sum(p.numel() for p in parameters) / 1e6:.2f}M parameters, {preset}")
-    run.barrier()
-    run.start_clock()
+    if refine:
+        critic = Critic(LATENT_CHANNELS).to(run.device).to(memory_format=torch.channels_last)
+        critic_optimizer = torch.optim.Adam(critic.parameters(), preset.critic_rate, betas=(0.5, 0.9))
+        parts |= {"critic": critic, "critic_optimizer": critic_optimizer}
+    run.resume(parts)
+    run.begin(parameters, preset)
 
     while not run.finished:
-        whole = run.fraction > preset.full_from
+        whole = refine or run.fraction > preset.full_from
         batch = max(1, preset.batch // processes // (4 if whole else 1))
         x = channels_last(to_unit(crops(pictures, batch, preset.size if whole else preset.crop, rng)).to(run.device))
         with run.autocast():
             z = vae.encode(x).latents
             y = vae.decode(z + preset.latent_noise * torch.randn_like(z)).sample
-        loss = reconstruction_loss(y.float(), x) + (0 if refine else 0.01 * latent_penalty(z.float()))
-        loss.backward()
-        run.average_gradients(parameters)
+        loss = reconstruction_loss(y.float(), x)
+        scalars = {"loss": float(loss.detach())}
+        if refine:
+            heard = run.fraction > preset.critic_alone_until
+            scalars |= backward_with_critic(
+                loss, y, x, z, critic, vae.decoder.layers[-1].weight if heard else None, run
+            )
+        else:
+            (loss + 0.01 * latent_penalty(z.float())).backward()
+        run.average_gradients([*parameters, *critic.parameters()] if refine else parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step(warmup_cosine(run.fraction, run.step, 40, 0.3))
+        if refine:
+            critic_optimizer.step()
+            critic_optimizer.zero_grad()
         average.update_parameters(vae)
-        run.log(loss=float(loss.detach()))
+        run.log(**scalars)
         if run.checkpoint_due():
-            run.say(f"held-out PSNR {peak_signal_to_noise(average.module, held_out[:32], run.device):.2f} dB")
-            run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
+            run.say(f"held-out PSNR {mean_psnr(average.module, held_out[:32], run.device):.2f} dB")
+            run.save(parts)
 
-    run.save_checkpoint(**{name: part.state_dict() for name, part in parts.items()})
+    run.save(parts)
     if rank == 0:
         vae = average.module.to("cpu").to(memory_format=torch.contiguous_format)
         finish(run, preset, vae, pictures, held_out)
@@ -193,7 +220,7 @@ def finish(run: Run, preset: Preset, vae: AutoencoderTiny, pictures: np.ndarray,
         vae.register_to_config(scaling_factor=round(1 / float(z.std()), 4))
     vae.to(torch.float16).to(torch.float32)  # measure what is shipped
     metrics = {
-        "psnr_db": round(peak_signal_to_noise(vae, held_out, torch.device("cpu")), 3),
+        "psnr_db": round(mean_psnr(vae, held_out, torch.device("cpu")), 3),
         "latent_std": [round(float(s), 3) for s in z.std((0, 2, 3))],
         "latent_mean": [round(float(m), 3) for m in z.mean((0, 2, 3))],
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.train import perception, places, unet, vae
+from studio.train import clip, perception, places, unet, upscale, vae
 from studio.train.run import Options
 from studio.train.tokenizer import build_tokenizer
 
@@ -19,6 +19,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(places, "RUNS", folder.parent / "runs")
         build_tokenizer(300).save_pretrained(folder / "tokenizer")
-        for stage in (vae, unet, perception):
+        for stage in (vae, unet, perception, clip, upscale):
             stage.main(Options("smoke", out=folder))
         yield folder

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPModel
 
+from studio.diffusion.super_resolution import SuperResolver
 from studio.perception.measure import Measure
 from studio.perception.network import FEATURES
-from studio.train import places, unet, vae
+from studio.train import clip, places, unet, upscale, vae
 from studio.train.artefact import latents_sha256, weights_sha256
 from studio.train.data import rendered_pictures
+from studio.train.pictures import to_unit
 from studio.train.run import Options, Run
 from studio.train.samples import SAMPLE_PROMPTS, save_sample_sheet
+from studio.train.tokenizer import load_tokenizer
 
 PROMPTS = ("a red umbrella and a blue car on the beach, watercolour", "沙滩上的红伞和蓝色汽车,水彩")
 SAMPLERS = {
@@ -70,7 +75,7 @@ def test_every_artefact_says_its_hash_and_what_it_builds_on(trained: Path):
 
 
 def test_scaled_latents_have_unit_variance(trained: Path, pipeline: Any):
-    pictures = vae.to_unit(rendered_pictures(0, vae.PRESETS["smoke"].pictures, 128))
+    pictures = to_unit(rendered_pictures(0, vae.PRESETS["smoke"].pictures, 128))
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures).latents * pipeline.vae.config.scaling_factor
     assert float(latents.std()) == pytest.approx(1, rel=0.02)
@@ -87,6 +92,23 @@ def test_the_eye_loads_and_reads_with_a_ceiling_for_every_mark(trained: Path):
     (found,) = measure.obedience(prompt, [Image.new("RGB", (128, 128))])
     assert len(found) == 7
     assert measure.read([Image.new("RGB", (64, 64))]).features.shape == (1, FEATURES)
+
+
+def test_the_towers_of_clip_load_and_agree_on_a_width(trained: Path):
+    towers = CLIPModel.from_pretrained(trained / "clip")
+    tokens = torch.zeros(2, 64, dtype=torch.long)
+    output = towers(input_ids=tokens, pixel_values=torch.zeros(2, 3, 128, 128))
+    assert output.image_embeds.shape == output.text_embeds.shape == (2, clip.PROJECTION)
+    assert 0 <= facts(trained / "clip")["metrics"]["top1_of_64_zh"] <= 1
+
+
+def test_the_super_resolver_doubles_the_side_and_is_measured_against_interpolation(trained: Path):
+    resolver = SuperResolver()
+    resolver.load_state_dict({k: v.float() for k, v in load_file(trained / "upscale" / upscale.WEIGHTS).items()})
+    assert resolver(torch.zeros(1, 3, 16, 24)).shape == (1, 3, 32, 48)
+    found = facts(trained / "upscale")
+    assert set(found["metrics"]) == {"psnr_db", "bilinear_psnr_db"}
+    assert found["builds_on"] == {"vae": weights_sha256(trained / "vae")}
 
 
 def test_training_again_reads_what_was_rendered_and_encoded(trained: Path):
@@ -114,7 +136,15 @@ def test_training_can_start_from_weights(trained: Path, tmp_path: Path):
 def test_a_sample_sheet_shows_every_prompt_twice(trained: Path):
     run = Run("unet", 0, 1, Options("smoke"), minutes=1)
     model = unet.load_denoiser(trained)
-    tokenizer = unet.load_tokenizer(trained / "tokenizer")
+    tokenizer = load_tokenizer(trained / "tokenizer")
     path = save_sample_sheet(model, trained / "vae", tokenizer, unet.build_scheduler(), run)
     with Image.open(path) as sheet:
         assert sheet.size == (128 * len(SAMPLE_PROMPTS), 2 * 128)
+
+
+def test_a_warm_start_refines_the_decoder_and_leaves_the_latents(trained: Path, tmp_path: Path):
+    vae.main(Options("smoke", init_from=trained / "vae", out=tmp_path))
+    before, after = (load_file(f / "vae" / "diffusion_pytorch_model.safetensors") for f in (trained, tmp_path))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+    assert latents_sha256(trained / "vae") == latents_sha256(tmp_path / "vae")
