@@ -8,9 +8,9 @@ the same real ones.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -53,11 +53,12 @@ CEILINGS = {
 
 @dataclass
 class Tally:
-    """Counts of what was right, by name; the pictures' features, and their agreement with their prompts."""
+    """Counts of what was right, by name; what the eye read, and the pictures' agreement with their prompts."""
 
     right: dict[str, int] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     features: list[torch.Tensor] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     cosines: list[torch.Tensor] = field(default_factory=list)
 
     def add(self, name: str, right: bool) -> None:
@@ -71,11 +72,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Painter:
-    """A model at its own settings. view: a pipeline of diffusers; picture i of any list has the noise of i."""
+    """A model at its own settings. view: a pipeline of diffusers; picture i of any list has the noise of i, and the map
+    of i where there are maps; also: further arguments of the call for the pictures at some places."""
 
     view: Any
     defaults: Defaults
     seed: int
+    maps: Sequence[Image.Image] = ()
+    also: Callable[[range], Mapping[str, Any]] = lambda places: {}
 
     def draw(self, prompts: Sequence[str]) -> Iterator[tuple[range, list[Image.Image]]]:
         """Pictures of the prompts in batches, each with the places of its prompts."""
@@ -88,6 +92,8 @@ class Painter:
                 num_inference_steps=self.defaults.num_inference_steps,
                 guidance_scale=self.defaults.guidance_scale,
                 generator=[torch.Generator().manual_seed(self.seed * 1_000_000 + place) for place in places],
+                **({"image": [self.maps[place] for place in places]} if self.maps else {}),
+                **self.also(places),
             )
             yield places, result.images
 
@@ -156,16 +162,37 @@ def _measured(studio: Studio, measure: Measure, base_id: str, ask: Ask, count: i
         return rows, lease.components.sha256
 
 
+class Draws(Protocol):
+    """Whoever gives pictures of prompts, in batches with the places of their prompts."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def draw(self, prompts: Sequence[str]) -> Iterator[tuple[range, list[Image.Image]]]: ...
+
+
 def tally_of(
-    painter: Painter | Truth, measure: Measure, scenes: Sequence[Scene], language: str, clip: ClipScore | None = None
+    painter: Draws, measure: Measure, scenes: Sequence[Scene], language: str, clip: ClipScore | None = None
 ) -> Tally:
     """Caption, draw and read all scenes. The caption of scene i depends on the painter's seed and i alone."""
-    tally = Tally()
     rngs = (np.random.default_rng((painter.seed, i)) for i in range(len(scenes)))
     told = [describe(scene, rng, language, complete=True) for scene, rng in zip(scenes, rngs, strict=True)]
+    return tally_told(painter, measure, scenes, told, clip)
+
+
+def tally_told(
+    painter: Draws,
+    measure: Measure,
+    scenes: Sequence[Scene],
+    told: Sequence[tuple[str, Wish]],
+    clip: ClipScore | None = None,
+) -> Tally:
+    """Draw the prompts and read the pictures; each is compared with its scene and with its wish."""
+    tally = Tally()
     for places, pictures in painter.draw([text for text, _ in told]):
         reading = measure.read(pictures)
         tally.features.append(reading.features)
+        tally.readings.append(reading)
         if clip is not None:
             tally.cosines.append(clip.cosines([told[place][0] for place in places], pictures))
         for i, place in enumerate(places):
