@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 # OpenMP reads its policy once, when torch loads it. Threads that spin while they wait take the cores from all others.
 DEFAULTS = {
@@ -12,6 +13,9 @@ DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+
+# It calls a server whenever OpenVINO is imported, as `torch.compile` does in search of its backends.
+REPORTER = "openvino_telemetry"
 
 # They report optional backends that are not installed here.
 QUIET_LOGGERS = ("diffusers.quantizers.torchao.torchao_quantizer", "torch.utils._pytree")
@@ -33,6 +37,7 @@ def prepare() -> None:
     """Set the defaults that the person has not set, and quiet the loggers. Call it before any heavy import."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    sys.modules.setdefault(REPORTER, None)  # type: ignore[arg-type]  # an import of it fails, and OpenVINO goes without
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in HARMLESS:

@@ -13,6 +13,7 @@ from studio.text import LANGUAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("auto", "torch", "openvino")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?")
 BYTES_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE)
 BYTES_PER_UNIT = {
@@ -42,6 +43,12 @@ class Settings:
     """What the pictures of the history may take of the disk, all together; the oldest make room."""
     threads: int = 0
     """CPU threads of torch; 0: as many as torch chooses."""
+    backend: str = "auto"
+    """What draws on a CPU: torch, or openvino; auto: openvino where it is installed."""
+    channels_last: bool = True
+    """On a graphics card: store convolutions as tensor cores read them."""
+    compile: bool = False
+    """On a graphics card: compile the UNet's repeated blocks; a minute at the first picture, then faster."""
     public: bool = False
     """Strangers use this studio: narrower limits."""
     language: str = "en"
@@ -67,6 +74,9 @@ class Settings:
             data_dir=_folder(environ, "STUDIO_DATA_DIR", cls.data_dir),
             history_limit_bytes=_bytes(environ, "STUDIO_HISTORY_LIMIT_BYTES", cls.history_limit_bytes),
             threads=_whole(environ, "STUDIO_THREADS", cls.threads, 0, 1_024),
+            backend=_choice(environ, "STUDIO_BACKEND", cls.backend, BACKENDS),
+            channels_last=_flag(environ, "STUDIO_CHANNELS_LAST", cls.channels_last),
+            compile=_flag(environ, "STUDIO_COMPILE", cls.compile),
             public=_flag(environ, "STUDIO_PUBLIC", on_a_space),
             language=_choice(environ, "STUDIO_LANGUAGE", cls.language, LANGUAGES),
         )

@@ -17,6 +17,11 @@ def table(language: str) -> dict[str, str]:
     return loaded
 
 
+def size(number_bytes: int) -> str:
+    """1,234,000 bytes as "1.2 MB", the same in every language."""
+    return f"{number_bytes / 1e9:.1f} GB" if number_bytes >= 1e9 else f"{number_bytes / 1e6:.1f} MB"
+
+
 def t(key: str, language: str = "en", **values: object) -> str:
     """The sentence of `key`, its places filled. An unknown language reads English; an unknown key raises KeyError."""
     return table(language if language in LANGUAGES else "en")[key].format(**values)

@@ -30,6 +30,9 @@ def test_every_variable_is_read(tmp_path: Path):
         "STUDIO_DATA_DIR": str(tmp_path / "data"),
         "STUDIO_HISTORY_LIMIT_BYTES": "300MB",
         "STUDIO_THREADS": "2",
+        "STUDIO_BACKEND": "torch",
+        "STUDIO_CHANNELS_LAST": "no",
+        "STUDIO_COMPILE": "yes",
         "STUDIO_PUBLIC": "yes",
         "STUDIO_LANGUAGE": "zh",
     }
@@ -44,6 +47,9 @@ def test_every_variable_is_read(tmp_path: Path):
         data_dir=tmp_path / "data",
         history_limit_bytes=300_000_000,
         threads=2,
+        backend="torch",
+        channels_last=False,
+        compile=True,
         public=True,
         language="zh",
     )

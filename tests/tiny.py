@@ -10,6 +10,7 @@ import torch
 
 TOKENS = 64
 TEXT_DIMS = 32
+TIME_ID_DIMS = 8
 LATENT_CHANNELS = 4
 NATIVE_SIZE = 64
 
@@ -45,20 +46,15 @@ def make_little_world(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def make_sd15(folder: Path, seed: int = 0) -> Path:
-    """A folder like Stable Diffusion 1.5: AutoencoderKL, epsilon-prediction, PNDM as its own scheduler."""
-    from diffusers import AutoencoderKL, PNDMScheduler
+def make_sd15(folder: Path, seed: int = 0, in_channels: int = LATENT_CHANNELS) -> Path:
+    """A folder like Stable Diffusion 1.5: AutoencoderKL, epsilon-prediction, PNDM as its own scheduler.
+
+    in_channels: 9 for one like its inpainting checkpoint.
+    """
+    from diffusers import PNDMScheduler
 
     torch.manual_seed(seed)
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=4,
-        sample_size=NATIVE_SIZE,
-    )
+    vae = _kl_autoencoder()
     scheduler = PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -67,14 +63,52 @@ def make_sd15(folder: Path, seed: int = 0) -> Path:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    _save(folder, vae, scheduler)
+    _save(folder, vae, scheduler, in_channels)
     config = folder / "scheduler" / "scheduler_config.json"
     with_clip = {**json.loads(config.read_text(encoding="utf-8")), "clip_sample": False}
     config.write_text(json.dumps(with_clip), encoding="utf-8")
     return folder
 
 
-def _save(folder: Path, vae: Any, scheduler: Any) -> None:
+def make_sdxl(folder: Path, seed: int = 0, spacing: str = "leading") -> Path:
+    """A folder like Stable Diffusion XL: two text encoders, pooled embeddings and time ids, an autoencoder that is to
+    run in float32, Euler as its own scheduler. spacing "trailing": like its turbo model."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(seed)
+    vae = _kl_autoencoder(force_upcast=True, scaling_factor=0.13025)
+    tokenizer = make_tokenizer()
+    config = _text_config(len(tokenizer), tokenizer.eos_token_id)
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing=spacing,
+        steps_offset=1,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(config),
+        text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer=tokenizer,
+        tokenizer_2=make_tokenizer(),
+        unet=_unet(
+            cross_attention_dim=2 * TEXT_DIMS,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=TIME_ID_DIMS,
+            projection_class_embeddings_input_dim=TEXT_DIMS + 6 * TIME_ID_DIMS,
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+        ),
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def _save(folder: Path, vae: Any, scheduler: Any, in_channels: int = LATENT_CHANNELS) -> None:
     """Write a StableDiffusionPipeline of these two, a UNet, a text encoder and a tokenizer."""
     from diffusers import StableDiffusionPipeline
 
@@ -83,7 +117,7 @@ def _save(folder: Path, vae: Any, scheduler: Any) -> None:
         vae=vae,
         text_encoder=_text_encoder(len(tokenizer), tokenizer.eos_token_id),
         tokenizer=tokenizer,
-        unet=_unet(),
+        unet=_unet(in_channels=in_channels),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
@@ -119,35 +153,55 @@ def make_tokenizer() -> Any:
 
 
 def _text_encoder(vocabulary_size: int, end_id: int) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextModel
 
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=vocabulary_size,
-            hidden_size=TEXT_DIMS,
-            intermediate_size=2 * TEXT_DIMS,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=TOKENS,
-            bos_token_id=end_id - 1,
-            eos_token_id=end_id,
-            pad_token_id=end_id,
-        )
+    return CLIPTextModel(_text_config(vocabulary_size, end_id))
+
+
+def _text_config(vocabulary_size: int, end_id: int) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=TEXT_DIMS,
+        intermediate_size=2 * TEXT_DIMS,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        projection_dim=TEXT_DIMS,
+        bos_token_id=end_id - 1,
+        eos_token_id=end_id,
+        pad_token_id=end_id,
     )
 
 
-def _unet() -> Any:
+def _kl_autoencoder(**options: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=4,
+        sample_size=NATIVE_SIZE,
+        **options,
+    )
+
+
+def _unet(**options: Any) -> Any:
     from diffusers import UNet2DConditionModel
 
+    settings: dict[str, Any] = {"cross_attention_dim": TEXT_DIMS, "in_channels": LATENT_CHANNELS, **options}
     return UNet2DConditionModel(
         sample_size=NATIVE_SIZE // 8,
-        in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         block_out_channels=(16, 32),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         layers_per_block=1,
-        cross_attention_dim=TEXT_DIMS,
         attention_head_dim=8,
         norm_num_groups=8,
+        **settings,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from studio.catalog import little_world, sd15
+from studio.catalog import little_world, sd15, sdxl
 from studio.types import Family, ModelSpec
 
-FAMILIES: tuple[Family, ...] = (little_world.FAMILY, sd15.FAMILY)
+FAMILIES: tuple[Family, ...] = (little_world.FAMILY, sd15.FAMILY, sdxl.FAMILY)
 
 
 def specs() -> dict[str, ModelSpec]:

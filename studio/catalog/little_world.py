@@ -8,6 +8,7 @@ LITTLE_WORLD = ModelSpec(
     id="little-world",
     kind="base",
     family="little_world",
+    title="Little world",
     sources=(Source("local", "models/little-world"),),
     native_size=128,
     bytes_estimate=70_000_000,
@@ -22,5 +23,10 @@ FAMILY = Family(
         Task.TEXT_TO_IMAGE: "StableDiffusionPipeline",
         Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
         Task.INPAINT: "StableDiffusionInpaintPipeline",
+    },
+    controlnet_classes={
+        Task.TEXT_TO_IMAGE: "StableDiffusionControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionControlNetImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionControlNetInpaintPipeline",
     },
 )

@@ -20,10 +20,10 @@ def png_bytes(image: Image, pnginfo: PngInfo) -> bytes:
     return file.getvalue()
 
 
-def thumbnail_bytes(image: Image) -> bytes:
-    """The picture as a WebP of at most THUMBNAIL_SIDE pixels a side."""
+def thumbnail_bytes(image: Image, side: int = THUMBNAIL_SIDE) -> bytes:
+    """The picture as a WebP of at most `side` pixels a side."""
     small = image.copy()
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    small.thumbnail((side, side))
     file = BytesIO()
     small.save(file, format="WEBP", quality=THUMBNAIL_QUALITY)
     return file.getvalue()

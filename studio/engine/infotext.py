@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -20,22 +21,30 @@ from PIL.PngImagePlugin import PngInfo
 
 from studio.engine.parameters import SAMPLER_NAMES, compose, parse, split_sampler
 from studio.errors import InvalidInput, StudioError
-from studio.types import GenerationRequest, GenerationResult, Scheduler, Task
+from studio.events import GenerationResult
+from studio.types import GenerationRequest, Scheduler, Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 OWN, FOREIGN = "studio", "parameters"
+UPSCALED = "upscaled"
+"""In our record: by what the picture was made larger after it was drawn."""
 OWN_VERSION = 1
 PROGRAM = "Diffusion Studio"
 VERSION = f"{PROGRAM} 0.1.0"
 # fmt: off
 RECORDED = (
     "base_id", "prompt", "negative_prompt", "seed", "task", "quant_id", "width", "height", "num_inference_steps",
-    "guidance_scale", "scheduler",
+    "guidance_scale", "scheduler", "precision",
 )
 # fmt: on
 PICTURES = ("init_image", "mask")
+RECORDED_FROM_PICTURE: Mapping[Task, tuple[str, ...]] = MappingProxyType(
+    {Task.TEXT_TO_IMAGE: (), Task.IMAGE_TO_IMAGE: ("strength",), Task.INPAINT: ("strength", "feather")}
+)
+"""What is recorded as well of a picture that is drawn from another one; that one's pixels only as a hash."""
+RECORDABLE = (*RECORDED, *RECORDED_FROM_PICTURE[Task.INPAINT])
 # These draw along the timesteps that the model spaces evenly; the others know no other schedule.
 SCHEDULED = (Scheduler.EULER, Scheduler.DPMPP_2M)
 OWN_SCHEDULES = ("", "Automatic", "Uniform")
@@ -56,23 +65,26 @@ class Restored:
     """What a picture says of itself. values: valid fields of a GenerationRequest, by name; an init image is none.
 
     problems: what was not restored, or not exactly, as errors to be told. model_sha256: empty if it is not known.
+    sources: `pixel_sha256` of the pictures that it was drawn from, by field.
     """
 
     values: Mapping[str, Any]
     problems: tuple[StudioError, ...] = ()
     model_sha256: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def texts(request: GenerationRequest, model_sha256: str, index: int = 0) -> dict[str, str]:
-    """The texts by their keywords of a request's picture `index`."""
-    record = {"version": OWN_VERSION, "request": _record(request, index), "model_sha256": model_sha256}
+def texts(request: GenerationRequest, model_sha256: str, index: int = 0, backend: str = "torch") -> dict[str, str]:
+    """The texts by their keywords of a request's picture `index`. backend: what computed it."""
+    weights = {"model_sha256": model_sha256, "backend": backend}
+    record = {"version": OWN_VERSION, "request": _record(request, index), **weights}
     return {FOREIGN: _parameters(request, model_sha256, index), OWN: json.dumps(record)}
 
 
-def write(request: GenerationRequest, model_sha256: str, index: int = 0) -> PngInfo:
+def write(request: GenerationRequest, model_sha256: str, index: int = 0, backend: str = "torch") -> PngInfo:
     """The chunks of a request's picture `index`, for `Image.save(pnginfo=...)`."""
     chunks = PngInfo()
-    for keyword, text in texts(request, model_sha256, index).items():
+    for keyword, text in texts(request, model_sha256, index, backend).items():
         chunks.add_text(keyword, text)
     return chunks
 
@@ -81,7 +93,7 @@ def labelled(result: GenerationResult) -> tuple[Picture, ...]:
     """Copies of the pictures with their texts in `info`, from where gradio takes them when it writes a PNG."""
     copies = tuple(image.copy() for image in result.images)
     for index, image in enumerate(copies):
-        image.info.update(texts(result.request, result.model_sha256, index))
+        image.info.update(texts(result.request, result.model_sha256, index, result.backend))
     return copies
 
 
@@ -94,18 +106,21 @@ def read(data: bytes, models: Collection[str]) -> Restored:
     if any(len(text) > MAX_CHARACTERS for text in found.values()):
         raise StudioError("picture_text_too_long", maximum=MAX_CHARACTERS)
     problems: list[StudioError] = []
-    sha256 = ""
+    sha256, sources = "", {}
     if (record := _own_record(found.get(OWN, ""))) is not None:
-        values = {name: value for name, value in record["request"].items() if name in (*RECORDED, "strength")}
+        values = {name: value for name, value in record["request"].items() if name in RECORDABLE}
         _name_unknown(record["request"].keys() - {*values, *PICTURES}, problems)
         sha256 = str(record.get("model_sha256", ""))[:64]
+        if UPSCALED in record:
+            problems.append(StudioError("picture_upscaled"))
+        sources = {name: str(record["request"][name])[:64] for name in PICTURES if name in record["request"]}
     elif FOREIGN in found:
         if OWN in found:
             problems.append(StudioError("picture_record_unreadable"))
         values = _from_parameters(found[FOREIGN], problems)
     else:
         raise StudioError("picture_without_settings")
-    return Restored(_valid(values, models, problems), tuple(problems), sha256)
+    return Restored(_valid(values, models, problems), tuple(problems), sha256, sources)
 
 
 def _record(request: GenerationRequest, index: int) -> dict[str, Any]:
@@ -113,13 +128,20 @@ def _record(request: GenerationRequest, index: int) -> dict[str, Any]:
     fields = {name: getattr(request, name) for name in RECORDED}
     fields |= {"seed": request.seed + index, "guidance_scale": float(request.guidance_scale)}
     if request.task is not Task.TEXT_TO_IMAGE:
-        pictures = {name: getattr(request, name) for name in PICTURES}
-        fields |= {name: _pixel_sha256(picture) for name, picture in pictures.items() if picture is not None}
+        fields |= source_hashes(request)
+        fields |= {name: getattr(request, name) for name in RECORDED_FROM_PICTURE[request.task]}
         fields["strength"] = float(request.strength)
     return fields
 
 
-def _pixel_sha256(picture: Picture) -> str:
+def source_hashes(request: GenerationRequest) -> dict[str, str]:
+    """`pixel_sha256` of the pictures that a request is drawn from, by field."""
+    pictures = {name: getattr(request, name) for name in PICTURES}
+    return {name: pixel_sha256(picture) for name, picture in pictures.items() if picture is not None}
+
+
+def pixel_sha256(picture: Picture) -> str:
+    """A hash of a picture's mode, size and pixels: the same whatever file they came from."""
     head = f"{picture.mode} {picture.width}x{picture.height}\n"
     return hashlib.sha256(head.encode() + picture.tobytes()).hexdigest()
 
@@ -136,6 +158,7 @@ def _parameters(request: GenerationRequest, model_sha256: str, index: int) -> st
         "Model hash": model_sha256[:10] or None,
         "Model": request.base_id,
         "Denoising strength": None if request.task is Task.TEXT_TO_IMAGE else _plain_number(request.strength),
+        "Mask blur": request.feather if request.task is Task.INPAINT else None,
         "RNG": "CPU",
         "Version": VERSION,
     }
@@ -199,6 +222,7 @@ def _from_parameters(text: str, problems: list[StudioError]) -> dict[str, Any]:
         ("CFG scale", "guidance_scale", float),
         ("Seed", "seed", int),
         ("Denoising strength", "strength", float),
+        ("Mask blur", "feather", int),
     ):
         if key in settings:
             values[name] = _number(settings.pop(key), kind)
@@ -207,7 +231,7 @@ def _from_parameters(text: str, problems: list[StudioError]) -> dict[str, Any]:
     if "Model" in settings:
         values["base_id"] = settings.pop("Model")
     if "strength" in values and "Hires upscale" not in settings:
-        values["task"] = Task.IMAGE_TO_IMAGE
+        values["task"] = Task.INPAINT if "feather" in values else Task.IMAGE_TO_IMAGE
     if "Sampler" in settings:
         values["scheduler"] = _sampler(settings.pop("Sampler"), settings.pop("Schedule type", ""), problems)
     _name_unknown([name for name in settings if name not in REMARKS], problems)

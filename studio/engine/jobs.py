@@ -1,28 +1,30 @@
 """One lane per device: works wait their turn, run one at a time, and tell their events to whoever tails them.
 
-Lock discipline. A queue's `_lock` guards who waits, runs and is finished; a job's own condition guards its events.
+Lock discipline. A queue's `_lock` guards who waits, runs and is finished; a job's own condition (`job.py`) its events.
 The queue's lock may be held while a job's is taken, never the other way round. A work runs holding neither.
+
+A long work yields: it stands still between two of its steps while those that wait, and are not long themselves, run
+as its guests. They have a thread of their own, so that nothing that torch keeps per thread comes to them from it.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import secrets
 import statistics
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from studio.engine.generate import Generation
+from studio.engine.job import Job as Job
 from studio.engine.recording import Recording
 from studio.engine.registry import Registry
 from studio.engine.store import Store
 from studio.errors import Cancelled, StudioError
-from studio.types import FINAL_EVENTS, Done, Event, Failed, Queued, Row, Stopped, Work
+from studio.events import Done, Event, Failed, Queued, Stopped, Work
 
 MAX_QUEUED = 64
 MAX_FINISHED = 32
@@ -31,86 +33,24 @@ REMEMBERED_DURATIONS = 20
 logger = logging.getLogger(__name__)
 
 
-class Job:
-    """A work on its way through the queue. Its id cannot be guessed: who knows it may look."""
-
-    def __init__(self, work: Work, owner: str) -> None:
-        self.id = secrets.token_hex(16)
-        self.owner = owner
-        self.work = work
-        self.recording: Recording | None = None
-        self._changed = threading.Condition()
-        self._rows: list[Row] = []
-        self._state: Event | None = None
-        self._states_told = 0
-        self._cancelled = threading.Event()
-
-    @property
-    def state(self) -> Event | None:
-        """The newest event that is not a Row."""
-        with self._changed:
-            return self._state
-
-    @property
-    def finished(self) -> bool:
-        return isinstance(self.state, FINAL_EVENTS)
-
-    def emit(self, event: Event) -> None:
-        """Tell an event. Rows are all kept; of the others only the newest. After a final event nothing counts."""
-        with self._changed:
-            if isinstance(self._state, FINAL_EVENTS):
-                return
-            if isinstance(event, Row):
-                self._rows.append(event)
-            else:
-                self._state = event
-                self._states_told += 1
-            self._changed.notify_all()
-
-    def tail(self, timeout_seconds: float | None = None) -> Iterator[Event]:
-        """All rows so far and the present state, then what comes, until a final event.
-
-        Who reads slowly misses states, never the newest and never a row. Ends early when nothing new came for
-        `timeout_seconds`; tail again to go on. Any number of readers, each from its own start.
-        """
-        rows_read = states_read = 0
-
-        def is_news() -> bool:
-            return len(self._rows) > rows_read or self._states_told > states_read
-
-        while True:
-            with self._changed:
-                self._changed.wait_for(is_news, timeout_seconds)
-                rows = self._rows[rows_read:]
-                state = self._state if self._states_told > states_read else None
-                rows_read, states_read = len(self._rows), self._states_told
-            yield from rows
-            if state is not None:
-                yield state
-            if isinstance(state, FINAL_EVENTS) or (state is None and not rows):
-                return
-
-    def request_stop(self) -> None:
-        """Ask the work to stop at its next step."""
-        self._cancelled.set()
-
-    def check_cancelled(self) -> None:
-        """Raise Cancelled if the job was asked to stop."""
-        if self._cancelled.is_set():
-            raise Cancelled
-
-
 @dataclass(frozen=True)
 class JobContext:
     """What a running work may touch: the models, and its own job's events and stop sign."""
 
     registry: Registry
     job: Job
+    queue: JobQueue
 
     def emit(self, event: Event) -> None:
         self.job.emit(event)
 
     def check_cancelled(self) -> None:
+        self.job.check_cancelled()
+
+    def yield_device(self) -> None:
+        """Let the jobs that wait now, and are not long, run before this one goes on. For the work's own thread."""
+        self.job.check_cancelled()
+        self.queue.serve_guests(self.job)
         self.job.check_cancelled()
 
 
@@ -128,8 +68,7 @@ class JobQueue:
         self._lock = threading.Condition()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
-        self._running: Job | None = None
-        self._running_since = 0.0
+        self._running: list[_Running] = []
         self._durations: dict[type[Work], deque[float]] = {}
         self._closed = False
         self._worker = threading.Thread(target=self._serve, name=f"jobs-{registry.device}", daemon=True)
@@ -196,23 +135,51 @@ class JobQueue:
             self._closed = True
             for job in self._order():
                 self._withdraw(job)
-            if self._running is not None:
-                self._running.request_stop()
+            for running in self._running:
+                running.job.request_stop()
             self._lock.notify_all()
         self._worker.join()
+
+    def serve_guests(self, host: Job) -> None:
+        """Run the jobs that wait now and are not long, one after another, while `host` stands still.
+
+        Those that come meanwhile wait for the host's next step, so that it goes on however many come.
+        """
+        with self._lock:
+            may_have_guests = [one.job for one in self._running] == [host]
+            guests = [job.id for job in self._order() if may_have_guests and not is_long(job.work)]
+        if guests:
+            thread = threading.Thread(target=self._serve_these, args=(guests,), name="job-guests", daemon=True)
+            thread.start()
+            thread.join()
+
+    def _serve_these(self, job_ids: list[str]) -> None:
+        """Run those of these jobs that still wait, each in its owner's turn."""
+        for _ in job_ids:
+            with self._lock:
+                job = next((job for job in self._order() if job.id in job_ids), None)
+                if job is None:
+                    return
+                self._begin(job)
+            self._run_to_end(job)
 
     def _serve(self) -> None:
         """Run jobs until the queue is closed."""
         while (job := self._take()) is not None:
-            final = self._run(job)
-            with self._lock:
-                seconds = time.monotonic() - self._running_since
-                self._running = None
-                if isinstance(final, Done):
-                    kept = self._durations.setdefault(type(job.work), deque(maxlen=REMEMBERED_DURATIONS))
-                    kept.append(seconds)
-                self._finish(job, final)
-                self._tell_positions()
+            self._run_to_end(job)
+
+    def _run_to_end(self, job: Job) -> None:
+        """Run a job that has begun, and tell its end."""
+        final = self._run(job)
+        with self._lock:
+            seconds = self._running.pop().seconds
+            if self._running:
+                self._running[-1].guests_seconds += seconds
+            if isinstance(final, Done):
+                kept = self._durations.setdefault(type(job.work), deque(maxlen=REMEMBERED_DURATIONS))
+                kept.append(seconds)
+            self._finish(job, final)
+            self._tell_positions()
 
     def _take(self) -> Job | None:
         """The next job, once there is one: the first of the owner whose turn it is. None when closed."""
@@ -220,14 +187,19 @@ class JobQueue:
             self._lock.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return None
-            owner, jobs = next(iter(self._waiting.items()))
-            job = jobs.popleft()
-            self._waiting.move_to_end(owner)
-            if not jobs:
-                del self._waiting[owner]
-            self._running, self._running_since = job, time.monotonic()
-            self._tell_positions()
+            job = self._order()[0]
+            self._begin(job)
             return job
+
+    def _begin(self, job: Job) -> None:
+        """Take a job out of the waiting ones to run it; its owner's turn is over. With the lock held."""
+        owner, jobs = job.owner, self._waiting[job.owner]
+        jobs.remove(job)
+        self._waiting.move_to_end(owner)
+        if not jobs:
+            del self._waiting[owner]
+        self._running.append(_Running(job))
+        self._tell_positions()
 
     def _run(self, job: Job) -> Event:
         """Run a job's work to its end, whatever that is, and let the history know."""
@@ -239,7 +211,7 @@ class JobQueue:
     def _outcome(self, job: Job) -> Event:
         """How a job's work ended."""
         try:
-            return Done(job.work.run(JobContext(self._registry, job)))
+            return Done(job.work.run(JobContext(self._registry, job, self)))
         except Cancelled:
             return Stopped()
         except StudioError as error:
@@ -265,20 +237,50 @@ class JobQueue:
             del self._jobs[job_id]
 
     def _order(self) -> list[Job]:
-        """The waiting jobs as they will be taken: one of each owner in turn."""
-        return [job for turn in zip_longest(*self._waiting.values()) for job in turn if job is not None]
+        """The waiting jobs as they will be taken: one of each owner in turn, long ones last while a long one runs."""
+        in_turn = [job for turn in zip_longest(*self._waiting.values()) for job in turn if job is not None]
+        if any(is_long(running.job.work) for running in self._running):
+            return sorted(in_turn, key=lambda job: is_long(job.work))
+        return in_turn
 
     def _tell_positions(self) -> None:
-        """Tell every waiting job how many are before it, and how long they may take judging by the last ones."""
-        position, seconds = 0, 0.0
-        if self._running is not None:
-            position = 1
-            seconds = max(0.0, self._expected_seconds(self._running) - (time.monotonic() - self._running_since))
+        """Tell every waiting job how many are before it, and how long they may take judging by the last ones.
+
+        A long one that runs makes the others wait for its step alone.
+        """
+        position = len(self._running)
+        seconds = sum((self._remaining_seconds(one) for one in self._running if not is_long(one.job.work)), 0.0)
+        long_seconds = sum((self._remaining_seconds(one) for one in self._running if is_long(one.job.work)), 0.0)
         for job in self._order():
+            if is_long(job.work):
+                seconds, long_seconds = seconds + long_seconds, 0.0
             job.emit(Queued(position, seconds if math.isfinite(seconds) else None))
             position += 1
             seconds += self._expected_seconds(job)
 
+    def _remaining_seconds(self, running: _Running) -> float:
+        """What a job that runs may still take."""
+        return max(0.0, self._expected_seconds(running.job) - running.seconds)
+
     def _expected_seconds(self, job: Job) -> float:
         """The median of the last works of this kind; infinite before the first is done."""
         return statistics.median(self._durations.get(type(job.work), (math.inf,)))
+
+
+@dataclass
+class _Running:
+    """A job that runs or, below another, stands still for its guests."""
+
+    job: Job
+    since: float = field(default_factory=time.monotonic)
+    guests_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has run itself."""
+        return time.monotonic() - self.since - self.guests_seconds
+
+
+def is_long(work: Work) -> bool:
+    """Whether a work takes minutes and yields the device between its steps."""
+    return bool(getattr(work, "long", False))

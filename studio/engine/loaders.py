@@ -1,38 +1,44 @@
-"""From a ModelSpec to components in memory: the only code that reads weights or asks a hub.
+"""From a ModelSpec to components in memory: the only code that reads weights.
 
-A model is a folder in diffusers' format. Only safetensors are read, and only classes of diffusers and transformers
-are built: a folder cannot bring code of its own.
+A model is a folder in diffusers' format, the project's own or a snapshot in the hub's cache. Loading asks no hub:
+what is not there is downloaded on request (`downloads.py`), never on the way.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.engine.construction import CONSTRUCTION_LOCK
+from studio.engine.folders import (
+    INDEX,
+    UNUSED_PARTS,
+    ModelFolder,
+    file_digests,
+    folder_sha256,
+    look_through,
+    tensor_names,
+)
+from studio.engine.hub import CachedRepository, Record, default_cache
+from studio.engine.tuning import Tuning, tune
 from studio.errors import ModelUnavailable
 from studio.types import ModelSpec, PipelineKey, Source
 
 if TYPE_CHECKING:
     import torch
 
-INDEX = "model_index.json"
+logger = logging.getLogger(__name__)
+
 LATENT_RGB = "vae/latent_rgb.json"
-LIBRARIES = ("diffusers", "transformers")
-# Parts of a Stable Diffusion folder that the studio does not run.
-UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
-READ_SUFFIXES = (".json", ".txt", ".safetensors")
-# What a training leaves beside its weights; no part of the model.
-REMARKS = ("metrics.json",)
-# Half-precision and non-EMA copies that some repositories keep beside the weights.
-COPIES = ("*.fp16.*", "*.non_ema.*")
+VAE_CONFIG = "vae/config.json"
+TEXT_MODEL_PREFIX = "text_model."
+"""Checkpoints of older transformers carry it in the names of a text encoder's weights."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class ComponentSet:
 
     components: diffusers' parts by name, the base scheduler among them. bytes: storage of all weights, each counted
     once. sha256: of the files it came from. latent_rgb: (C + 1, 3) float32, the UNet's latents and 1 to RGB in
-    [-1, 1]. source: with the revision that was found.
+    [-1, 1]. source: with the revision that was found. graphs: `backends.Graphs`, what OpenVINO draws of it; None where
+    PyTorch draws all of it.
     """
 
     components: Mapping[str, Any]
@@ -51,129 +58,102 @@ class ComponentSet:
     sha256: str
     latent_rgb: torch.Tensor | None
     load_seconds: float
+    graphs: Any = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a model lies. source: with the commit, for one from a hub; record: of its download, if it was made here."""
+
+    path: Path
+    source: Source
+    record: Record | None = None
+
+    def check(self, digests: Mapping[str, str], model_id: str) -> None:
+        """Raise ModelUnavailable that names a file which is no longer what was downloaded. digests: SHA-256 by name."""
+        recorded = self.record.files if self.record is not None else {}
+        for name, digest in digests.items():
+            if recorded.get(f"{self.source.subfolder}/{name}".lstrip("/"), digest) != digest:
+                raise ModelUnavailable("model_damaged", model=model_id, file=name)
 
 
 @dataclass(frozen=True)
 class FolderLoader:
-    """Loads a model from the first of its sources that is there. root: what local sources are relative to."""
+    """Loads a model from the first of its sources that is there. root: what local sources are relative to; cache_dir:
+    the hub's cache, this person's own where it is None.
+
+    convert: makes a set's graphs for OpenVINO of its components; tuning: how PyTorch shall run them on its device.
+    """
 
     root: Path
     cache_dir: Path | None = None
-    offline: bool = False
+    convert: Callable[[Mapping[str, Any]], Any] | None = None
+    tuning: Tuning = field(default_factory=Tuning)
 
     def __call__(self, spec: ModelSpec, key: PipelineKey) -> ComponentSet:
         """Read the model in the key's dtype, onto its device. Raises ModelUnavailable, which says what is missing."""
         started = time.perf_counter()
-        folder, source = self._find(spec)
-        parts = read_parts(folder, spec.id)
-        sha256 = folder_sha256(folder, parts)
-        components = _load_components(folder, key)
+        found, folder = self.look(spec, key.dtype)
+        digests = file_digests(folder)
+        found.check(digests, spec.id)
+        components = _load_components(folder, key, spec.id)
+        tune(components, self.tuning)
         modules = [part for part in components.values() if hasattr(part, "parameters")]
         return ComponentSet(
             components=components,
             spec=spec,
-            source=source,
+            source=found.source,
             bytes=storage_bytes(modules),
-            sha256=sha256,
-            latent_rgb=_latent_rgb(folder, spec, components["unet"].config.in_channels),
+            sha256=folder_sha256(digests),
+            latent_rgb=_latent_rgb(found.path, spec, components["vae"].config.latent_channels),
+            graphs=self._graphs(spec, key, components),
             load_seconds=time.perf_counter() - started,
         )
 
-    def _find(self, spec: ModelSpec) -> tuple[Path, Source]:
-        """The folder of the first source that is at hand. Raises what the last one lacked."""
+    def _graphs(self, spec: ModelSpec, key: PipelineKey, components: Mapping[str, Any]) -> Any:
+        """What OpenVINO draws: float32 models as they were trained. None, and a line in the log, if it cannot."""
+        if self.convert is None or "unet" not in components or (key.dtype, key.quant_id) != ("float32", "none"):
+            return None
+        try:
+            return self.convert(components)
+        except RuntimeError as error:
+            logger.warning("OpenVINO cannot draw %s, PyTorch does: %s", spec.id, str(error)[:500])
+            return None
+
+    def find(self, spec: ModelSpec) -> Found:
+        """The first of a model's sources that is at hand. Raises ModelUnavailable: what the last one lacked."""
         failures = []
         for source in spec.sources:
             try:
-                return self._fetch(spec, source)
+                return self._find(spec, source)
             except ModelUnavailable as error:
                 failures.append(error)
         raise failures[-1]
 
-    def _fetch(self, spec: ModelSpec, source: Source) -> tuple[Path, Source]:
-        """The folder of one source, downloaded if it is on a hub and nobody is offline."""
+    def look(self, spec: ModelSpec, dtype: str) -> tuple[Found, ModelFolder]:
+        """Where a model lies and what loading it would read; no weights are read. Raises ModelUnavailable."""
+        found = self.find(spec)
+        return found, look_through(found.path, spec.id, prefer_half=dtype != "float32")
+
+    def _find(self, spec: ModelSpec, source: Source) -> Found:
+        """Where one source's files are. Raises ModelUnavailable."""
+        if source.filename:
+            raise ModelUnavailable("single_file_not_supported", model=spec.id, file=source.filename)
         match source.hub:
             case "local":
                 folder = self.root / source.repo / source.subfolder
-                if not (folder / INDEX).is_file():
-                    raise ModelUnavailable("model_missing", model=spec.id, missing=INDEX)
-                return folder, source
+                if not folder.is_dir():
+                    raise ModelUnavailable("model_missing", model=spec.id, missing=f"{folder.name}/")
+                return Found(folder, source)
             case "huggingface":
-                snapshot = self._download(spec, source)
-                return snapshot / source.subfolder, replace(source, revision=snapshot.name)
+                repository = CachedRepository(self.cache_dir or default_cache(), source.repo)
+                cached = repository.find(source, spec.id)
+                if cached is None:
+                    raise ModelUnavailable("not_downloaded", model=spec.id, repo=source.repo)
+                snapshot, record = cached
+                return Found(snapshot / source.subfolder, replace(source, revision=snapshot.name), record)
             case "modelscope":
                 raise ModelUnavailable("hub_not_supported", model=spec.id, hub=source.hub)
-
-    def _download(self, spec: ModelSpec, source: Source) -> Path:
-        """The snapshot of a Hugging Face repository: the index first, then only the parts that it names."""
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        def fetch(patterns: list[str]) -> Path:
-            prefix = f"{source.subfolder}/" if source.subfolder else ""
-            return Path(
-                snapshot_download(
-                    source.repo,
-                    revision=source.revision,
-                    allow_patterns=[prefix + pattern for pattern in patterns],
-                    ignore_patterns=list(COPIES),
-                    cache_dir=self.cache_dir,
-                    local_files_only=self.offline,
-                )
-            )
-
-        try:
-            index = fetch([INDEX]) / source.subfolder / INDEX
-            parts = _used_parts(json.loads(index.read_text(encoding="utf-8")))
-            return fetch([INDEX, *(f"{part}/*{suffix}" for part in parts for suffix in READ_SUFFIXES)])
-        except (OSError, HfHubHTTPError) as error:
-            raise ModelUnavailable("not_downloaded", model=spec.id, repo=source.repo) from error
-
-
-def _used_parts(index: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> library of the parts that an index lists and the studio runs."""
-    listed = {name: entry[0] for name, entry in index.items() if isinstance(entry, list) and entry[0]}
-    return {name: library for name, library in listed.items() if name not in UNUSED_PARTS}
-
-
-def read_parts(folder: Path, model_id: str) -> tuple[str, ...]:
-    """The names of a folder's parts, once it is sure that their files are there and bring no code.
-
-    Raises ModelUnavailable that names the missing file or the refused library.
-    """
-    parts = _used_parts(json.loads((folder / INDEX).read_text(encoding="utf-8")))
-    for name, library in parts.items():
-        if library not in LIBRARIES:
-            raise ModelUnavailable("model_refused", model=model_id, part=name, library=library[:40])
-        for missing in _missing_files(folder / name):
-            raise ModelUnavailable("model_missing", model=model_id, missing=f"{name}/{missing}")
-    return tuple(sorted(parts))
-
-
-def _missing_files(part: Path) -> Iterable[str]:
-    """What a part lacks: its configuration, or weights in safetensors (every shard that its index names)."""
-    if (part / "tokenizer_config.json").is_file() or (part / "scheduler_config.json").is_file():
-        return
-    if not (part / "config.json").is_file():
-        yield "config.json"
-    shards = {
-        shard
-        for index in part.glob("*.safetensors.index.json")
-        for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    }
-    yield from sorted(shard for shard in shards if not (part / shard).is_file())
-    if not any(part.glob("*.safetensors")):
-        yield "*.safetensors"
-
-
-def folder_sha256(folder: Path, parts: Iterable[str]) -> str:
-    """One hash over the names and contents of all files that a model is read from; cards and metrics do not count."""
-    files = [folder / INDEX, *(file for part in parts for file in (folder / part).iterdir())]
-    total = hashlib.sha256()
-    for file in sorted(file for file in files if file.suffix in READ_SUFFIXES and file.name not in REMARKS):
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        total.update(f"{file.relative_to(folder).as_posix()} {digest}\n".encode())
-    return total.hexdigest()
 
 
 def storage_bytes(modules: Iterable[torch.nn.Module]) -> int:
@@ -194,27 +174,59 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _load_components(folder: Path, key: PipelineKey) -> dict[str, Any]:
+def _load_components(folder: ModelFolder, key: PipelineKey, model_id: str) -> dict[str, Any]:
     """The parts of a folder that has been looked through, frozen, in the key's dtype and on its device."""
     import torch
     from diffusers import DiffusionPipeline
 
     _quiet()
     pipeline_class: Any = DiffusionPipeline
+    index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
+    unused = {name: None for name in UNUSED_PARTS if name in index}
     with CONSTRUCTION_LOCK:
         pipeline = pipeline_class.from_pretrained(
-            folder,
-            dtype=getattr(torch, key.dtype),
+            folder.path,
+            dtype=_dtypes(folder.path, key),
+            variant=folder.variant or None,
             use_safetensors=True,
             local_files_only=True,
-            requires_safety_checker=False,
-            **dict.fromkeys(UNUSED_PARTS),
-        ).to(key.device)
+            **unused,
+            **({"requires_safety_checker": False} if "safety_checker" in index else {}),
+        )
     components: dict[str, Any] = pipeline.components
-    for part in components.values():
-        if isinstance(part, torch.nn.Module):
-            part.requires_grad_(False)
+    modules = {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
+    for name, module in modules.items():
+        _check_complete(module, name, folder, model_id)
+    with CONSTRUCTION_LOCK:
+        pipeline.to(key.device)
+    for module in modules.values():
+        module.requires_grad_(False)
     return components
+
+
+def _dtypes(folder: Path, key: PipelineKey) -> Any:
+    """In which dtype the parts run: the key's. An autoencoder whose activations overflow float16 stays in float32."""
+    import torch
+
+    dtype = getattr(torch, key.dtype)
+    config = folder / VAE_CONFIG
+    overflows = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("force_upcast", False)
+    return {"default": dtype, "vae": torch.float32} if overflows and dtype == torch.float16 else dtype
+
+
+def _check_complete(module: torch.nn.Module, part: str, folder: ModelFolder, model_id: str) -> None:
+    """Raise ModelUnavailable if weights of a part are in none of its files: they would be nothing, or random.
+
+    diffusers leaves them without storage; transformers draws them anew.
+    """
+    own = dict(module.named_parameters())
+    missing = [name for name, parameter in own.items() if parameter.is_meta]
+    if folder.parts[part] == "transformers":
+        files = [file for file in folder.files if file.parent.name == part and file.suffix == ".safetensors"]
+        stored = {name.removeprefix(TEXT_MODEL_PREFIX) for file in files for name in tensor_names(file)}
+        missing += [name for name in own if name.removeprefix(TEXT_MODEL_PREFIX) not in stored]
+    if missing:
+        raise ModelUnavailable("model_missing", model=model_id, missing=f"{part}: {missing[0]}")
 
 
 def _latent_rgb(folder: Path, spec: ModelSpec, channels: int) -> torch.Tensor | None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from studio.types import Timings
+from studio.events import Timings
 
 
 class State(StrEnum):

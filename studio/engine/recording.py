@@ -9,7 +9,8 @@ from dataclasses import replace
 from studio.engine.record import State
 from studio.engine.store import Store
 from studio.errors import StudioError
-from studio.types import Done, Event, Failed, GenerationRequest, GenerationResult, Stopped
+from studio.events import Done, Event, Failed, GenerationResult, Stopped
+from studio.types import GenerationRequest
 
 logger = logging.getLogger(__name__)
 

@@ -1,90 +1,43 @@
-"""Resident models: who holds which, and who makes room. Loads once however many ask.
+"""Resident models, shared by all who draw: lease them, alone, several at once, or with what a request's controls need.
 
-Lock discipline. `_lock` guards `_entries`, the fields of every entry and the counters; it is held for bookkeeping
-only, never while a model is loaded. An entry is pinned (leases > 0) from the moment a thread finds or creates it,
-so between finding and using nobody can evict it. The thread that creates an entry loads it, outside the lock; the
-others wait until the entry is settled. No thread waits for room: what does not fit beside the leased is refused.
+What is in memory and who makes room is the shelf's (`shelf.py`); this file knows models, families and controls.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from types import MappingProxyType
 
-from studio.engine.budget import Resident, choose_evictions
+from studio.engine.adapted import adapted_set
+from studio.engine.budget import held_bytes, parked_bytes
+from studio.engine.entries import Entry, Wanted, residents
+from studio.engine.lease import Lease as Lease
 from studio.engine.loaders import ComponentSet
-from studio.engine.views import build_view
-from studio.errors import InvalidInput, ModelUnavailable
-from studio.types import Family, ModelSpec, PipelineKey, Scheduler, Task
-
-logger = logging.getLogger(__name__)
+from studio.engine.memory import Meter, Mover, PeakMeter, TorchMover
+from studio.engine.sharing import with_shared_parts
+from studio.engine.shelf import Shelf
+from studio.engine.snapshot import RegistrySnapshot, ResidentSnapshot, WorkingSnapshot
+from studio.engine.steering import Acting, Steering
+from studio.engine.working import RequestShape, WorkingMemory
+from studio.errors import GenerationFailed, InvalidInput
+from studio.types import AdaptedKey, Control, ControlUse, Family, GenerationRequest, ModelSpec, PipelineKey
 
 Loader = Callable[[ModelSpec, PipelineKey], ComponentSet]
 
-
-@dataclass(frozen=True)
-class Lease:
-    """A set that stays in memory while it is held. `family` knows the pipeline class of each task."""
-
-    key: PipelineKey
-    components: ComponentSet
-    family: Family
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.components.spec
-
-    def view(self, task: Task, scheduler: Scheduler) -> Any:
-        """A new diffusers pipeline with a new scheduler over the shared components."""
-        return build_view(self.components, self.family.pipeline_classes[task], scheduler)
-
-
-@dataclass(frozen=True)
-class ResidentSnapshot:
-    """One set in memory, as seen at one moment. bytes: an estimate while it loads."""
-
-    key: PipelineKey
-    bytes: int
-    leases: int
-    loading: bool
-    load_seconds: float
-
-
-@dataclass(frozen=True)
-class RegistrySnapshot:
-    """What the registry holds and has done, as seen at one moment."""
-
-    resident: tuple[ResidentSnapshot, ...]
-    limit_bytes: int
-    hits: int
-    misses: int
-    evictions: int
-
-    @property
-    def bytes(self) -> int:
-        return sum(one.bytes for one in self.resident)
-
-
-@dataclass
-class _Entry:
-    """A set that is loading, resident or failed. Written under the registry's lock; complete once `settled`."""
-
-    key: PipelineKey
-    bytes: int
-    last_used: float
-    leases: int = 1
-    settled: threading.Event = field(default_factory=threading.Event)
-    components: ComponentSet | None = None
-    failure: ModelUnavailable | None = None
+MOST_CLONES = 8
+"""Clones with adapters that are kept: beside the adapters' bytes, each costs a tree of Python objects."""
 
 
 class Registry:
-    """The models of one device, within a byte budget. `lease` them; nobody else loads or drops one."""
+    """The models of one device, within a byte budget. `lease` them; nobody else loads or drops one.
+
+    limit_bytes: of the device's memory; ram_limit_bytes: what may be parked in the machine's memory beside a graphics
+    card, 0 on a CPU. lane: whoever calls a model on this device holds it meanwhile, so that no two are called at once.
+    """
 
     def __init__(
         self,
@@ -94,31 +47,47 @@ class Registry:
         device: str = "cpu",
         dtype: str = "float32",
         clock: Callable[[], float] = time.monotonic,
+        *,
+        controls: Mapping[str, Control] = MappingProxyType({}),
+        ram_limit_bytes: int = 0,
+        mover: Mover | None = None,
+        meter: Callable[[str], Meter] = PeakMeter,
     ) -> None:
-        self._families: Mapping[str, Family] = {spec.id: family for family in families for spec in family.specs}
+        self._families: dict[str, Family] = {spec.id: family for family in families for spec in family.specs}
         self.specs: Mapping[str, ModelSpec] = {spec.id: spec for family in families for spec in family.specs}
+        self.controls = controls
         self.limit_bytes = limit_bytes
         self.device = device
         self.dtype = dtype
+        self.lane = threading.Lock()
         self._load = load
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._entries: dict[PipelineKey, _Entry] = {}
-        self._hits = self._misses = self._evictions = 0
+        self._meter = meter
+        self._shelf = Shelf(limit_bytes, ram_limit_bytes, mover or TorchMover(device), clock)
+        self._working = WorkingMemory()
+        self._last: WorkingSnapshot | None = None
+        for control in controls.values():
+            for spec in control.specs:
+                self.admit(spec)
 
-    def key(self, base_id: str, quant_id: str = "none") -> PipelineKey:
+    def admit(self, spec: ModelSpec) -> None:
+        """Let a model be leased that the catalogue does not know, such as one that a person has brought."""
+        self._families = {spec.id: Family(spec.family, (spec,), {}), **self._families}
+        self.specs = {**self.specs, spec.id: spec}
+
+    def key(self, model_id: str, quant_id: str = "none", field: str = "base_id") -> PipelineKey:
         """The key of a model on this registry's device. Raises InvalidInput for a name that is not known."""
-        if base_id not in self.specs:
-            raise InvalidInput("not_a_choice", field="base_id", value=base_id[:40], choices=", ".join(self.specs))
+        if model_id not in self.specs:
+            choices = ", ".join(
+                spec.id for spec in self.specs.values() if (spec.kind == "base") == (field == "base_id")
+            )
+            raise InvalidInput("not_a_choice", field=field, value=model_id[:40], choices=choices)
         if quant_id != "none":
             raise InvalidInput("not_a_choice", field="quant_id", value=quant_id[:40], choices="none")
-        return PipelineKey(base_id, quant_id, self.dtype, self.device)
+        return PipelineKey(model_id, quant_id, self.dtype, self.device)
 
-    def is_resident(self, key: PipelineKey) -> bool:
-        """Whether a lease would be given without loading."""
-        with self._lock:
-            entry = self._entries.get(key)
-            return entry is not None and entry.components is not None
+    def is_resident(self, key: PipelineKey | AdaptedKey) -> bool:
+        """Whether a lease would be given at once."""
+        return self._shelf.is_ready(key)
 
     @contextmanager
     def lease(self, key: PipelineKey) -> Iterator[Lease]:
@@ -127,89 +96,159 @@ class Registry:
         Raises ModelUnavailable if it cannot be loaded or would not fit beside what is leased; the next lease
         tries again.
         """
-        entry, mine = self._pin(key)
-        if mine:
-            self._fill(entry)
-        try:
-            yield Lease(key, self._wait(entry), self._families[key.base_id])
-        finally:
-            with self._lock:
-                entry.leases -= 1
-                entry.last_used = self._clock()
+        with self.lease_all([key]) as (lease,):
+            yield lease
+
+    @contextmanager
+    def lease_all(self, keys: Sequence[PipelineKey]) -> Iterator[list[Lease]]:
+        """Hold several models, pinned all together: room is made for all of them before the first is loaded.
+
+        Raises as `lease`; then none of them is held.
+        """
+        with self._shelf.hold([self._wanted(key) for key in keys]) as held:
+            yield [self._lease(key, entry, value) for key, (entry, value) in zip(keys, held, strict=True)]
+
+    @contextmanager
+    def lease_for(self, request: GenerationRequest) -> Iterator[Lease]:
+        """Hold what a request needs: its model, those of its controls, and a clone where a control puts weights on.
+
+        Raises InvalidInput for a control or a model that is not known or does not fit, and as `lease`.
+        """
+        uses = self._prepared(request)
+        keys = self.keys_of(request)
+        with self.lease_all(keys) as (base, *others):
+            sets = {other.key.base_id: other.components for other in others if isinstance(other.key, PipelineKey)}
+            steering = Steering(
+                tuple(
+                    Acting.of(self.controls[control_id], [use for use in uses if use.control_id == control_id], sets)
+                    for control_id in sorted({use.control_id for use in uses})
+                )
+            )
+            if steering.adapters:
+                with self._lease_clone(base, steering) as clone:
+                    yield clone
+            else:
+                yield Lease(base.key, base.components, base.family, base.bill, base.reserve_shape, steering)
+
+    def keys_of(self, request: GenerationRequest) -> list[PipelineKey]:
+        """The keys of the models that a request needs, its own first. Raises InvalidInput."""
+        base = self.key(request.base_id, request.quant_id)
+        models = dict.fromkeys(use.model_id for use in request.controls)
+        return [base, *(self.key(model_id, field="controls") for model_id in models)]
+
+    @contextmanager
+    def _lease_clone(self, base: Lease, steering: Steering) -> Iterator[Lease]:
+        """Hold a clone of a leased model with a request's adapters on it. One that a call broke is not kept."""
+        key = AdaptedKey(base.pipeline, steering.adapters)
+        # Adapters mostly are the very tensors that were leased with them; what they take beside is measured then.
+        wanted = Wanted(key, 0, lambda: adapted_set(base.components, steering.adapt))
+        with self._shelf.hold([wanted]) as ((entry, value),):
+            try:
+                yield Lease(key, value, base.family, partial(self._shelf.bill, entry), self._reserve, steering)
+            except Exception:
+                self._shelf.forget(entry)
+                raise
+        self._shelf.trim_clones(MOST_CLONES)
+
+    @contextmanager
+    def _reserve(self, shape: RequestShape) -> Iterator[Meter]:
+        """Keep room for what a request of this shape is predicted to need, and learn what it took."""
+        predicted = self._working.predict(shape)
+        with self._shelf.reserve(predicted or 0):
+            with self._meter(self.device) as meter:
+                before_bytes = self._device_bytes()
+                try:
+                    yield meter
+                finally:
+                    meter.sample()
+                    grown_bytes = max(0, self._device_bytes() - before_bytes)
+                    peak_bytes = max(0, meter.peak_bytes - meter.base_bytes - grown_bytes)
+                    self._working.learn(shape, peak_bytes)
+                    self._last = WorkingSnapshot(shape, predicted, peak_bytes)
+
+    def out_of_memory(self) -> GenerationFailed:
+        """Take what nobody leases off the device, and say what was needed and who holds the memory.
+
+        To be called when the frames of the failed call, and with them their tensors, are gone.
+        """
+        last = self._last
+        working_bytes = max(last.peak_bytes, last.predicted_bytes or 0) if last is not None else 0
+        needed_bytes = self._leased_bytes() + working_bytes
+        told = self._shelf.shortage(needed_bytes)
+        self._shelf.relieve()
+        return GenerationFailed("out_of_memory", device=self.device, **told)
 
     def snapshot(self) -> RegistrySnapshot:
         """What is resident now, the longest unused first. Changes nothing."""
-        with self._lock:
-            entries = sorted(self._entries.values(), key=lambda entry: entry.last_used)
-            resident = tuple(
-                ResidentSnapshot(
-                    entry.key,
-                    entry.bytes,
-                    entry.leases,
-                    loading=entry.components is None,
-                    load_seconds=entry.components.load_seconds if entry.components else 0.0,
-                )
-                for entry in entries
+        shelf = self._shelf
+        with shelf.looked_at() as entries:
+            held = residents(entries, parks=True)
+            return RegistrySnapshot(
+                resident=tuple(_seen(entry, entries) for entry in entries),
+                device=self.device,
+                bytes=held_bytes(one for one in held if not one.parked),
+                limit_bytes=shelf.limit_bytes,
+                parked_bytes=parked_bytes(held),
+                ram_limit_bytes=shelf.ram_limit_bytes,
+                reserved_bytes=shelf.reserved_bytes,
+                hits=shelf.hits,
+                misses=shelf.misses,
+                evictions=shelf.evictions,
+                moves=shelf.moves,
+                last=self._last,
             )
-            return RegistrySnapshot(resident, self.limit_bytes, self._hits, self._misses, self._evictions)
 
-    def _pin(self, key: PipelineKey) -> tuple[_Entry, bool]:
-        """The entry of `key`, one lease more; True when it is new and the caller has to load it."""
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None:
-                entry.leases += 1
-                entry.last_used = self._clock()
-                self._hits += 1
-                return entry, False
-            spec = self.specs[key.base_id]
-            self._make_room(key, spec.bytes_estimate)
-            self._misses += 1
-            entry = self._entries[key] = _Entry(key, spec.bytes_estimate, self._clock())
-            return entry, True
+    def _wanted(self, key: PipelineKey) -> Wanted:
+        """How a model comes into memory."""
+        spec = self.specs[key.base_id]
 
-    def _fill(self, entry: _Entry) -> None:
-        """Load the set of a new entry and settle it, with the set or with why there is none."""
-        try:
-            components = self._load(self.specs[entry.key.base_id], entry.key)
-            with self._lock:
-                entry.bytes = 0  # the estimate makes way for what was measured
-                self._make_room(entry.key, components.bytes)
-                entry.bytes, entry.components = components.bytes, components
-        except BaseException as error:
-            with self._lock:
-                entry.failure = _as_unavailable(error, entry.key.base_id)
-                del self._entries[entry.key]
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            entry.settled.set()
+        def make() -> ComponentSet:
+            loaded = self._load(spec, key)
+            with self._shelf.others(key) as resident:
+                return with_shared_parts(loaded, resident)
 
-    def _make_room(self, key: PipelineKey, needed_bytes: int) -> None:
-        """Drop what is not leased until `needed_bytes` more fit. Called with the lock held."""
-        resident = [Resident(one.key, one.bytes, one.leases > 0, one.last_used) for one in self._entries.values()]
-        evicted = choose_evictions(resident, needed_bytes, self.limit_bytes)
-        if evicted is None:
-            raise ModelUnavailable(
-                "no_room", model=key.base_id, needed_mb=needed_bytes // 10**6, limit_mb=self.limit_bytes // 10**6
-            )
-        for one in evicted:
-            del self._entries[one]
-        self._evictions += len(evicted)
+        return Wanted(key, spec.bytes_in(key.dtype), make)
 
-    @staticmethod
-    def _wait(entry: _Entry) -> ComponentSet:
-        """The set of an entry, once its load has ended. Each waiter raises an error of its own."""
-        entry.settled.wait()
-        if entry.failure is not None:
-            raise ModelUnavailable(entry.failure.key, **entry.failure.values)
-        assert entry.components is not None
-        return entry.components
+    def _lease(self, key: PipelineKey, entry: Entry, value: ComponentSet) -> Lease:
+        return Lease(key, value, self._families[key.base_id], partial(self._shelf.bill, entry), self._reserve)
+
+    def _prepared(self, request: GenerationRequest) -> list[ControlUse]:
+        """A request's uses, each checked by its control and ready to run."""
+        family = self.specs[self.key(request.base_id, request.quant_id).base_id].family
+        prepared = []
+        for use in request.controls:
+            if use.control_id not in self.controls:
+                value, choices = use.control_id[:40], ", ".join(self.controls) or "-"
+                raise InvalidInput("not_a_choice", field="controls", value=value, choices=choices)
+            control = self.controls[use.control_id]
+            spec = self.specs[self.key(use.model_id, field="controls").base_id]
+            kinds = {one.kind for one in control.specs}
+            if spec.kind == "base" or (kinds and spec.kind not in kinds):
+                raise InvalidInput("not_for_this_control", field="controls", model=spec.name, control=control.id)
+            if spec.family != family:
+                raise InvalidInput("of_another_family", field="controls", model=spec.name, family=family)
+            prepared.append(control.prepare(use, request))
+        return prepared
+
+    def _device_bytes(self) -> int:
+        with self._shelf.looked_at() as entries:
+            return held_bytes(one for one in residents(entries, parks=True) if not one.parked)
+
+    def _leased_bytes(self) -> int:
+        with self._shelf.looked_at() as entries:
+            return held_bytes(residents([one for one in entries if one.leases], parks=True))
 
 
-def _as_unavailable(error: BaseException, model_id: str) -> ModelUnavailable:
-    """The error without its traceback, whose frames would keep a half-loaded model in memory."""
-    if isinstance(error, ModelUnavailable):
-        return ModelUnavailable(error.key, **error.values)
-    logger.error("loading %s failed", model_id, exc_info=error)
-    return ModelUnavailable("load_failed", model=model_id, reason=type(error).__name__)
+def _seen(entry: Entry, entries: Sequence[Entry]) -> ResidentSnapshot:
+    """One entry as it is now."""
+    others = {storage for one in entries if one is not entry for storage in one.storages}
+    return ResidentSnapshot(
+        key=entry.key,
+        name=entry.name,
+        bytes=sum(entry.storages.values()),
+        own_bytes=sum(size for storage, size in entry.storages.items() if storage not in others),
+        leases=entry.leases,
+        state=entry.state,
+        hits=entry.hits,
+        load_seconds=entry.value.load_seconds if entry.value is not None else 0.0,
+    )

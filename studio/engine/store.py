@@ -24,13 +24,14 @@ from studio.engine.files import write_atomically
 from studio.engine.images import png_bytes, thumbnail_bytes
 from studio.engine.record import UNFINISHED, Picture, Record, State
 from studio.errors import StudioError
-from studio.types import GenerationRequest, GenerationResult, Timings
+from studio.events import GenerationResult, Timings
+from studio.types import GenerationRequest
 
 DATABASE, LOCK, RESERVE = "history.sqlite3", "lock", "reserve"
 RESERVE_BYTES = 256 * 1024
 """Kept free for what frees space: a deletion is itself written to the disk first."""
 PICTURE_FIELDS = ("init_image", "mask", "controls")
-"""The fields of a request that are, or carry, pictures; they are not kept."""
+"""The fields of a request that are, or carry, pictures: they are not kept, at most a hash of them."""
 
 
 class Store:
@@ -226,7 +227,7 @@ class Store:
         """What each file of a generation will hold."""
         for index, image in enumerate(result.images):
             path, thumbnail = self._paths_of(record_id, index)
-            yield path, png_bytes(image, infotext.write(result.request, result.model_sha256, index))
+            yield path, png_bytes(image, infotext.write(result.request, result.model_sha256, index, result.backend))
             yield thumbnail, thumbnail_bytes(image)
 
     def _record(self, row: sqlite3.Row) -> Record:
@@ -261,7 +262,9 @@ def _is_alone(in_use: IO[str]) -> bool:
 
 
 def _request_values(request: GenerationRequest) -> dict[str, Any]:
-    return {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURE_FIELDS}
+    """A request's fields by name; of the pictures that it is drawn from, a hash of the pixels."""
+    values = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURE_FIELDS}
+    return {**values, **infotext.source_hashes(request)}
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -35,16 +35,23 @@ def build_scheduler(scheduler: Scheduler, base_config: Mapping[str, Any]) -> Any
     return getattr(diffusers, class_name).from_config(base_config, **overrides)
 
 
-def build_view(components: ComponentSet, pipeline_class: str, scheduler: Scheduler) -> Any:
-    """A pipeline of diffusers, by the name of its class, over the shared components.
+def build_view(
+    components: ComponentSet,
+    pipeline_class: str,
+    scheduler: Scheduler,
+    further: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """A pipeline of diffusers, by the name of its class, over the shared components and further ones.
 
     Through the constructor: `from_pipe` would cast the shared modules to float32.
     """
     import diffusers
 
-    parts = dict(components.components)
+    parts = {**components.components, **further}
     with CONSTRUCTION_LOCK:
         parts["scheduler"] = build_scheduler(scheduler, parts["scheduler"].config)
-        view = getattr(diffusers, pipeline_class)(**parts, requires_safety_checker=False)
+        made = getattr(diffusers, pipeline_class)
+        checker = {"requires_safety_checker": False} if "safety_checker" in parts else {}  # SDXL's know none
+        view = made(**parts, **checker)
     view.set_progress_bar_config(disable=True)
     return view

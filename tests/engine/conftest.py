@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from studio.catalog import little_world, sd15
+from studio.catalog import FAMILIES
+from studio.engine.downloads import Download
 from studio.engine.loaders import FolderLoader
 from studio.engine.registry import Registry
 from studio.errors import Cancelled
-from studio.types import Event, Family, GenerationRequest, Source, Step
-from tests.tiny import NATIVE_SIZE, make_little_world, make_sd15
+from studio.events import Event, Step
+from studio.types import Family, GenerationRequest, ModelSpec, Source
+from tests.hub import FakeHub, served
+from tests.tiny import NATIVE_SIZE, make_little_world, make_sd15, make_sdxl
+
+from .following import SPEC
 
 LIMIT_BYTES = 100_000_000
 
 
 @pytest.fixture(scope="session")
 def models_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny models `little-world` and `sd15`. Read only."""
+    """A folder with the tiny models `little-world`, `sd15`, `sd15-inpaint`, `sdxl` and `sdxl-turbo`. Read only."""
     root = tmp_path_factory.mktemp("models")
     make_little_world(root / "little-world")
     make_sd15(root / "sd15")
+    make_sd15(root / "sd15-inpaint", seed=2, in_channels=9)
+    make_sdxl(root / "sdxl")
+    make_sdxl(root / "sdxl-turbo", seed=1, spacing="trailing")
     return root
 
 
 @pytest.fixture(scope="session")
 def families() -> tuple[Family, ...]:
     """The catalog's families, their models read from the folder of tiny ones."""
-    local = (
-        replace(spec, sources=(Source("local", spec.id),), bytes_estimate=1_000_000)
-        for spec in (little_world.LITTLE_WORLD, sd15.SD15)
-    )
-    return tuple(
-        replace(family, specs=(spec,)) for family, spec in zip((little_world.FAMILY, sd15.FAMILY), local, strict=True)
-    )
+
+    def local(spec: ModelSpec) -> ModelSpec:
+        return replace(spec, sources=(Source("local", spec.id),), bytes_estimate=1_000_000)
+
+    return tuple(replace(family, specs=tuple(map(local, family.specs))) for family in FAMILIES)
 
 
 @pytest.fixture(scope="session")
 def load(models_root: Path) -> FolderLoader:
-    return FolderLoader(models_root, offline=True)
+    return FolderLoader(models_root)
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +83,9 @@ class Listener:
         if self.stop_after is not None and len(self.steps) >= self.stop_after:
             raise Cancelled
 
+    def yield_device(self) -> None:
+        """Nobody waits."""
+
 
 @pytest.fixture
 def listener(registry: Registry) -> Listener:
@@ -97,3 +108,55 @@ def request_for() -> Callable[..., GenerationRequest]:
         return GenerationRequest(base_id, **{**values, **changes})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def repository(models_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a repository of Stable Diffusion 1.5 holds: both precisions, pickles, other programs' files, a picture."""
+    from diffusers import DiffusionPipeline
+
+    folder = tmp_path_factory.mktemp("repository")
+    pipeline = DiffusionPipeline.from_pretrained(models_root / "sd15")
+    pipeline.save_pretrained(folder)
+    pipeline.to(torch.float16).save_pretrained(folder, variant="fp16")
+    for name in ("unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.non_ema.safetensors"):
+        (folder / name).write_bytes(b"x" * 10_000)
+    for name in ("README.md", "v1-5-pruned.ckpt", "unet/model.onnx", "safety_checker/model.safetensors", "run.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x" * 5_000)
+    return folder
+
+
+@pytest.fixture
+def hub(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub on this machine with that repository, as some/repo; nobody is offline."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with served(repository) as running:
+        yield running
+
+
+@pytest.fixture
+def download(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
+    """The work of downloading it, which tells of every chunk and waits for nothing."""
+    monkeypatch.setattr("studio.engine.downloads.TELL_SECONDS", 0.0)
+    return Download(SPEC, tmp_path / "cache", hub.endpoint, pause=lambda seconds: None)
+
+
+@pytest.fixture
+def copy(models_root: Path, tmp_path: Path) -> Path:
+    """A little world that a test may harm."""
+    shutil.copytree(models_root / "little-world", tmp_path / "little-world")
+    return tmp_path / "little-world"
+
+
+@pytest.fixture(params=["sd15", "sdxl"])
+def both_precisions(request: pytest.FixtureRequest, models_root: Path, tmp_path: Path) -> Path:
+    """A folder that keeps each weight twice, as repositories do."""
+    from diffusers import DiffusionPipeline
+
+    folder = tmp_path / request.param
+    shutil.copytree(models_root / request.param, folder)
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float16)
+    pipeline.save_pretrained(folder, variant="fp16")
+    (folder / "unet" / "diffusion_pytorch_model.non_ema.safetensors").write_bytes(b"no weights")
+    return folder

@@ -6,7 +6,8 @@ import random
 
 from PIL import Image
 
-from studio.types import GenerationRequest, GenerationResult, Timings
+from studio.events import GenerationResult, Timings
+from studio.types import GenerationRequest
 
 
 def wish(seed: int = 7, num_images: int = 1, prompt: str = "a red ball 红球") -> GenerationRequest:

@@ -13,8 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from studio.engine.infotext import FOREIGN, PICTURES, RECORDED, VERSION, labelled, read, texts
+from studio.engine.infotext import (
+    FOREIGN,
+    PICTURES,
+    RECORDED,
+    RECORDED_FROM_PICTURE,
+    VERSION,
+    labelled,
+    read,
+    texts,
+)
 from studio.errors import InvalidInput
+from studio.events import GenerationResult, Timings
 from studio.settings import ROOT
 from studio.types import (
     MAX_GUIDANCE,
@@ -26,10 +36,8 @@ from studio.types import (
     MIN_SIDE,
     SIDE_STEP,
     GenerationRequest,
-    GenerationResult,
     Scheduler,
     Task,
-    Timings,
 )
 from tests.engine.told import MODELS, REQUEST, SHA256, drawn, foreign, keys
 
@@ -110,7 +118,7 @@ def test_equal_requests_give_equal_bytes():
 
 
 def test_every_field_of_a_request_is_recorded_or_known_not_to_be():
-    elsewhere = {*PICTURES, "strength", "num_images", "controls"}
+    elsewhere = {*PICTURES, *RECORDED_FROM_PICTURE[Task.INPAINT], "num_images", "controls"}
     assert set(RECORDED) | elsewhere == {field.name for field in fields(GenerationRequest)}
 
 

@@ -11,7 +11,7 @@ import pytest
 from studio.engine import jobs
 from studio.engine.jobs import Job, JobQueue
 from studio.errors import GenerationFailed, StudioError
-from studio.types import Context, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
+from studio.events import Context, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
 
 SECONDS = 10.0
 

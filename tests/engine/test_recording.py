@@ -17,7 +17,7 @@ from studio.engine.jobs import Job, JobQueue
 from studio.engine.record import State
 from studio.engine.store import Store
 from studio.errors import GenerationFailed, StudioError
-from studio.types import Context, Done, Event, Failed, GenerationResult, Stopped
+from studio.events import Context, Done, Event, Failed, GenerationResult, Stopped
 from tests.engine.histories import drawn, wish
 
 SECONDS = 10.0

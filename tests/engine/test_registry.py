@@ -1,53 +1,16 @@
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from studio.engine.loaders import ComponentSet
-from studio.engine.registry import Lease, Registry
+from studio.engine.entries import State
+from studio.engine.registry import Lease
 from studio.errors import InvalidInput, ModelUnavailable
-from studio.types import Family, ModelSpec, PipelineKey, Source, Task
 
-MODEL_BYTES = 100
-NAMES = ("a", "b", "c", "d")
-FAMILY = Family(
-    "fake",
-    tuple(ModelSpec(name, "base", "fake", (Source("local", name),), bytes_estimate=MODEL_BYTES) for name in NAMES),
-    {Task.TEXT_TO_IMAGE: "StableDiffusionPipeline"},
-)
-
-
-class FakeLoader:
-    """Loads nothing, counts how often, and does what `before` says first."""
-
-    def __init__(self, before: Callable[[], None] = lambda: None, size: int = MODEL_BYTES) -> None:
-        self.before = before
-        self.size = size
-        self.loaded: list[str] = []
-
-    def __call__(self, spec: ModelSpec, key: PipelineKey) -> ComponentSet:
-        self.loaded.append(spec.id)
-        self.before()
-        return ComponentSet({}, spec, spec.sources[0], self.size, "", None, load_seconds=0.5)
-
-
-def make(loader: FakeLoader, limit_bytes: int = 2 * MODEL_BYTES) -> Registry:
-    ticks = iter(range(10**9))
-    return Registry((FAMILY,), loader, limit_bytes, clock=lambda: float(next(ticks)))
-
-
-def use(registry: Registry, name: str) -> None:
-    with registry.lease(registry.key(name)):
-        pass
-
-
-def resident(registry: Registry) -> set[str]:
-    return {one.key.base_id for one in registry.snapshot().resident}
+from .fakes import MODEL_BYTES, FakeLoader, make, resident, use
 
 
 def test_a_second_lease_finds_the_same_set() -> None:
@@ -113,9 +76,10 @@ def test_an_interrupted_load_leaves_nobody_waiting() -> None:
     loader = FakeLoader(interrupt)
     registry = make(loader)
     with pytest.raises(KeyboardInterrupt):
-        use(registry, "a")
+        use(registry, "a", "b")
+    assert registry.snapshot().resident == ()
     loader.before = lambda: None
-    use(registry, "a")
+    use(registry, "b", "a")
 
 
 def test_the_least_recently_used_makes_room() -> None:
@@ -124,6 +88,25 @@ def test_the_least_recently_used_makes_room() -> None:
         use(registry, name)
     assert resident(registry) == {"a", "c"}
     assert registry.snapshot().evictions == 1
+
+
+def test_what_is_evicted_is_freed_without_a_garbage_collection() -> None:
+    registry = make(loader := FakeLoader(), mover=_NoMover())
+    for name in ("a", "b", "c", "d"):
+        use(registry, name)
+    assert loader.alive == 2
+
+
+class _NoMover:
+    """A device that has nothing to move and collects no garbage."""
+
+    def park(self, modules: object) -> None:
+        pytest.fail("nothing is parked on a CPU")
+
+    fetch = park
+
+    def release(self) -> None:
+        pass
 
 
 def test_what_is_leased_is_never_evicted() -> None:
@@ -151,6 +134,7 @@ def test_a_set_larger_than_its_estimate_evicts_or_is_refused() -> None:
     with pytest.raises(ModelUnavailable):
         use(registry, "c")
     assert registry.snapshot().bytes <= registry.limit_bytes
+    assert loader.alive <= 1
 
 
 def test_an_error_inside_the_lease_gives_it_back() -> None:
@@ -163,37 +147,82 @@ def test_an_error_inside_the_lease_gives_it_back() -> None:
 def test_the_snapshot_tells_what_a_load_took() -> None:
     registry = make(FakeLoader())
     use(registry, "a")
+    use(registry, "a")
     (one,) = registry.snapshot().resident
-    assert (one.bytes, one.load_seconds, one.loading) == (MODEL_BYTES, 0.5, False)
+    assert (one.bytes, one.own_bytes, one.load_seconds, one.loading) == (MODEL_BYTES, MODEL_BYTES, 0.5, False)
+    assert (one.state, one.hits, one.leases, one.name) == (State.READY, 1, 0, "a")
 
 
-@pytest.mark.parametrize(("base_id", "quant_id", "field"), [("x", "none", "base_id"), ("a", "int1", "quant_id")])
+def test_reading_the_snapshot_changes_nothing() -> None:
+    registry = make(FakeLoader())
+    use(registry, "a", "b")
+    assert [registry.snapshot() for _ in range(3)] == [registry.snapshot()] * 3
+    use(registry, "c")
+    assert resident(registry) == {"b", "c"}
+
+
+@pytest.mark.parametrize(("base_id", "quant_id", "field"), [("?", "none", "base_id"), ("a", "int1", "quant_id")])
 def test_an_unknown_name_is_refused_by_its_field(base_id: str, quant_id: str, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         make(FakeLoader()).key(base_id, quant_id)
     assert caught.value.values["field"] == field
 
 
-def test_many_threads_never_exceed_the_budget_or_lose_a_lease() -> None:
-    registry = make(FakeLoader(), limit_bytes=2 * MODEL_BYTES)
-    wrong: list[str] = []
+def test_several_are_leased_together_and_given_back_together() -> None:
+    registry = make(FakeLoader())
+    with registry.lease_all([registry.key("a"), registry.key("b")]) as (a, b):
+        assert (a.spec.id, b.spec.id) == ("a", "b")
+        assert [one.leases for one in registry.snapshot().resident] == [1, 1]
+    assert [one.leases for one in registry.snapshot().resident] == [0, 0]
 
-    def visit(seed: int) -> None:
-        choice = random.Random(seed)
-        for _ in range(40):
-            name = choice.choice(NAMES)
-            try:
-                with registry.lease(registry.key(name)):
-                    snapshot = registry.snapshot()
-                    if snapshot.bytes > registry.limit_bytes:
-                        wrong.append("over budget")
-                    if name not in {one.key.base_id for one in snapshot.resident}:
-                        wrong.append("evicted while leased")
-            except ModelUnavailable as error:
-                if error.key != "no_room":
-                    wrong.append(error.key)
 
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(visit, range(16)))
-    assert not wrong
-    assert all(one.leases == 0 for one in registry.snapshot().resident)
+def test_room_for_all_is_made_before_the_first_is_loaded() -> None:
+    registry = make(loader := FakeLoader())
+    use(registry, "a")
+    with pytest.raises(ModelUnavailable) as caught:
+        use(registry, "b", "c", "d")
+    assert (caught.value.key, caught.value.values["model"]) == ("no_room", "b, c, d")
+    assert loader.loaded == ["a"]
+    assert resident(registry) == {"a"}
+
+
+def test_one_that_fails_leaves_the_others_to_those_who_wait_for_them() -> None:
+    loader = FakeLoader()
+    registry = make(loader, limit_bytes=4 * MODEL_BYTES)
+
+    def fail_once() -> None:
+        if loader.loaded[-1] == "a":
+            raise OSError("disk")
+
+    loader.before = fail_once
+    with pytest.raises(ModelUnavailable, match="a could not be loaded"):
+        use(registry, "a", "b")
+    assert resident(registry) == {"b"}
+    assert [one.leases for one in registry.snapshot().resident] == [0]
+
+
+def test_those_who_lease_the_same_in_another_order_do_not_lock_each_other_out() -> None:
+    both_load = threading.Barrier(2, timeout=10)
+    registry = make(FakeLoader(both_load.wait), limit_bytes=4 * MODEL_BYTES)
+    orders = (("a", "b"), ("b", "a"))
+
+    def lease(names: tuple[str, str]) -> None:
+        use(registry, *names)
+
+    with ThreadPoolExecutor(2) as pool:
+        # Each begins with another one and waits in the middle of it until the other has begun as well.
+        first = pool.submit(use, registry, "a")
+        second = pool.submit(use, registry, "b")
+        waiting = [pool.submit(lease, names) for names in orders]
+        for one in (first, second, *waiting):
+            one.result(timeout=10)
+    assert resident(registry) == {"a", "b"}
+
+
+def test_a_model_of_ones_own_can_be_admitted() -> None:
+    from .fakes import spec
+
+    registry = make(FakeLoader())
+    registry.admit(spec("mine", "lora"))
+    with registry.lease(registry.key("mine", field="controls")) as lease:
+        assert lease.spec.id == "mine"

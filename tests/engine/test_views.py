@@ -10,7 +10,8 @@ from studio.engine.generate import Generation
 from studio.engine.loaders import ComponentSet
 from studio.engine.registry import Registry
 from studio.engine.views import SCHEDULERS, build_scheduler, build_view
-from studio.types import GenerationRequest, GenerationResult, Scheduler, Task
+from studio.events import GenerationResult
+from studio.types import GenerationRequest, Scheduler, Task
 
 from .conftest import Listener
 
