@@ -4,20 +4,30 @@ from studio.environment import prepare
 
 prepare()
 
-from studio.build import build_app, build_studio, warm  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from studio.build import Studio, build_app, build_studio, warm  # noqa: E402
 from studio.settings import Settings  # noqa: E402
 
+if TYPE_CHECKING:
+    import gradio as gr
 
-def main() -> None:
+
+def serve(settings: Settings) -> tuple[Studio, "gr.Blocks"]:
     """Serve the page, then make the models ready while people already look at it."""
     from studio.ui.launch import hush, launch_options
 
-    settings = Settings.from_env()
     studio = build_studio(settings)
     page = build_app(studio).queue(api_open=False, max_size=64)
     hush()
     page.launch(**launch_options(settings))
     warm(studio)
+    return studio, page
+
+
+def main() -> None:
+    """Open the studio as the environment says, until it is ended."""
+    _, page = serve(Settings.from_env())
     page.block_thread()
 
 

@@ -5,28 +5,66 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from studio.errors import InvalidInput, StudioError
+from studio.events import Decoding, Done, Event, Failed, GenerationResult, Loading, Queued, Row, Step, Stopped
 from studio.settings import Settings
 from studio.text import t
 from studio.types import (
     MAX_SEED,
-    Decoding,
-    Done,
-    Event,
-    Failed,
+    USUAL_FEATHER,
+    USUAL_STRENGTH,
+    Fit,
     GenerationRequest,
-    GenerationResult,
-    Loading,
+    Ground,
     ModelSpec,
-    Queued,
-    Row,
+    Precision,
     Scheduler,
-    Step,
-    Stopped,
+    Task,
 )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a picture is drawn from: the files of a task, and how they are taken. strength: None for the usual one."""
+
+    task: Task = Task.TEXT_TO_IMAGE
+    image: Path | None = None
+    mask: Path | None = None
+    strength: float | None = None
+    feather: int = USUAL_FEATHER
+    invert: bool = False
+    fit: Fit = Fit.CROP
+    ground: Ground = Ground.WHITE
+
+    def drawn_from(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[str, ...]]:
+        """The request with its pictures, and notes of what was done to them. Raises InvalidInput."""
+        if self.task is Task.TEXT_TO_IMAGE:
+            return request, ()
+        from studio.engine.inpaint import binary
+        from studio.engine.pictures import source_mask, source_picture
+
+        size = (request.width, request.height)
+        strength = USUAL_STRENGTH[self.task] if self.strength is None else self.strength
+        request = replace(request, task=self.task, strength=strength, feather=self.feather)
+        picture, opened = source_picture(_file("image", self.image), size, self.fit, self.ground)
+        request = replace(request, init_image=picture)
+        if self.task is Task.INPAINT:
+            mask = source_mask(_file("mask", self.mask), opened, size, self.fit)
+            request = replace(request, mask=binary(mask, self.invert))
+        return request, opened.notes
+
+
+def _file(name: str, path: Path | None) -> bytes:
+    """The bytes of a picture's file. Raises InvalidInput by the name of its option."""
+    if path is None:
+        raise InvalidInput("needs_image", field=name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput("not_readable", field=name, value=path, reason=error.strerror) from error
 
 
 @dataclass(frozen=True)
@@ -42,6 +80,8 @@ class Wish:
     sampler: Scheduler | None = None
     width: int | None = None
     height: int | None = None
+    precision: Precision | None = None
+    origin: Origin = field(default_factory=Origin)
 
     def request(self, specs: Mapping[str, ModelSpec]) -> GenerationRequest:
         """The wish with every gap filled. Raises InvalidInput that names the field and its limit."""
@@ -56,6 +96,7 @@ class Wish:
             num_inference_steps=defaults.num_inference_steps if self.steps is None else self.steps,
             guidance_scale=defaults.guidance_scale if self.guidance is None else self.guidance,
             scheduler=self.sampler or defaults.scheduler,
+            precision=self.precision or defaults.precision,
             width=defaults.width if self.width is None else self.width,
             height=defaults.height if self.height is None else self.height,
         )
@@ -69,7 +110,9 @@ def draw(wish: Wish, out: Path, settings: Settings) -> None:
     from studio.engine.generate import Generation
 
     services = build_studio(settings)
-    request = wish.request(services.specs)
+    request, notes = wish.origin.drawn_from(wish.request(services.specs_for(wish.origin.task)))
+    for note in notes:
+        _tell(t("cli.note_picture", settings.language, note=t(f"note.{note}", settings.language)))
     jobs = services.jobs
     try:
         result = follow(jobs.submit(Generation(request), owner="cli").tail(), settings.language)
@@ -109,7 +152,8 @@ def write_png(result: GenerationResult, out: Path) -> None:
     from studio.engine.infotext import write
 
     try:
-        write_atomically(out, png_bytes(result.images[0], write(result.request, result.model_sha256)))
+        chunks = write(result.request, result.model_sha256, backend=result.backend)
+        write_atomically(out, png_bytes(result.images[0], chunks))
     except OSError as error:
         raise StudioError("not_written", path=out, reason=error.strerror or type(error).__name__) from error
 

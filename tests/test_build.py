@@ -14,6 +14,7 @@ import pytest
 
 from studio.build import Late, build_studio, offered
 from studio.settings import ROOT, Settings
+from tests.tiny import make_sd15
 
 PAGE = """
 import json, sys
@@ -45,9 +46,12 @@ def test_the_page_is_drawn_without_torch(page: dict[str, Any]):
     assert page["after"] == []
 
 
-def test_the_page_offers_one_endpoint_and_its_names(page: dict[str, Any]):
-    names = ["prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "sampler", "model"]
-    assert page["public"] == {"/text2img": names}
+def test_the_page_offers_its_endpoints_and_their_names(page: dict[str, Any]):
+    texts, seen = ["prompt", "negative_prompt"], ["seed", "width", "height", "steps", "guidance", "sampler", "model"]
+    assert page["public"]["/text2img"] == [*texts, *seen, "precision"]
+    fitted = [*seen, "precision", "fit", "ground"]
+    assert page["public"]["/img2img"] == ["image", *texts, "strength", *fitted]
+    assert page["public"]["/inpaint"] == ["image", "mask", *texts, "strength", "feather", "invert", *fitted]
 
 
 def test_a_late_value_is_made_once_however_many_ask():
@@ -89,6 +93,17 @@ def test_strangers_are_offered_only_models_that_are_carried_along():
     families = offered(Settings(public=True))
     assert families
     assert {source.hub for family in families for spec in family.specs for source in spec.sources} == {"local"}
+
+
+def test_strangers_are_offered_a_model_that_lies_here_already(tmp_path: Path):
+    make_sd15(tmp_path / "sd15")
+    families = offered(Settings(public=True, models_dir=tmp_path))
+    assert {spec.id for family in families for spec in family.specs} == {"little-world", "sd15"}
+
+
+def test_strangers_cannot_download():
+    assert build_studio(Settings(public=True)).downloads is None
+    assert build_studio(Settings()).downloads is not None
 
 
 def test_the_default_model_is_the_little_world():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio.tabs import history, text2img
+from studio.tabs import history, img2img, inpaint, text2img
 from studio.types import Tab
 
-TABS: tuple[Tab, ...] = (text2img.TAB, history.TAB)
+TABS: tuple[Tab, ...] = (text2img.TAB, img2img.TAB, inpaint.TAB, history.TAB)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import modelscope_studio.components.antd as antd
+from gradio.processing_utils import save_pil_to_cache
 
 from studio.engine.record import Record
 from studio.errors import StudioError
 from studio.text import t
 from studio.types import Tab
+from studio.ui.details import Details, draw_details
 from studio.ui.facts import facts
 from studio.ui.pictures import EMPTY_PICTURE
 from studio.ui.run import Updates, owner_of
-from studio.ui.services import Sent, Services
+from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, card, plain
+from studio.ui.workspace import larger, send
 
 PAGE_GENERATIONS = 16
 COLUMNS = 4
@@ -40,27 +43,6 @@ class View:
     tiles: tuple[tuple[str, int], ...] = ()
     last: int | None = None
     chosen: int | None = None
-
-
-@dataclass(frozen=True)
-class Details:
-    """The chosen picture, what is known of it, and what can be done with it."""
-
-    hint: gr.HTML
-    box: gr.Column
-    image: gr.Image
-    facts: gr.HTML
-    send: gr.Button
-    download: gr.DownloadButton
-    delete: gr.Button
-    confirm: gr.Column
-    question: gr.HTML
-    sure: gr.Button
-    keep: gr.Button
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.hint, self.box, self.image, self.facts, self.download, self.confirm, self.question]
 
 
 @dataclass(frozen=True)
@@ -92,12 +74,19 @@ class History:
         details.keep.click(lambda: gr.update(visible=False), None, details.confirm, **INSTANT)
         details.sure.click(self.as_handler(self.delete), inputs, shown, **INSTANT)
         # Through the queue: only there does gradio notice that a gr.State has changed.
-        details.send.click(
-            self.as_handler(self.send),
-            inputs,
-            [self.alert, self.services.sent, self.services.tabs],
-            show_progress="hidden",
-            api_visibility="private",
+        senders = {details.send: self.send, details.actions.source: partial(self.use, "img2img")}
+        senders |= {details.actions.paint: partial(self.use, "inpaint")}
+        for button, handler in senders.items():
+            button.click(
+                self.as_handler(handler),
+                inputs,
+                [self.alert, self.services.sent, self.services.tabs],
+                show_progress="hidden",
+                api_visibility="private",
+            )
+        shown = [self.alert, details.image, details.download]
+        details.actions.larger.click(
+            self.as_handler(self.enlarge), inputs, shown, show_progress="hidden", api_visibility="private"
         )
 
     def refresh(self, owner: str, view: View, language: str) -> Updates:
@@ -129,14 +118,19 @@ class History:
         return self._page(owner, View(view.cursors))
 
     def send(self, owner: str, view: View, language: str) -> Updates:
-        """Give the chosen picture to the text-to-image tab, which reads from it how it was drawn."""
+        """Give the chosen picture to the tab that drew it, which reads from it how it was drawn."""
         record, index = self._chosen(owner, view)
-        try:
-            data = record.pictures[index].path.read_bytes()
-        except OSError as error:
-            raise StudioError("unknown_record") from error
-        sent = Sent(data, secrets.token_hex(8))
-        return {self.services.sent: sent, self.services.tabs: gr.update(selected="text2img")}
+        return send(self.services, _bytes_of(record, index), record.request["task"])
+
+    def use(self, tab: str, owner: str, view: View, language: str) -> Updates:
+        """Give the chosen picture to a tab that draws from it."""
+        return send(self.services, _bytes_of(*self._chosen(owner, view)), tab, as_input=True)
+
+    def enlarge(self, owner: str, view: View, language: str) -> Updates:
+        """Show the chosen picture at twice its sides, and offer that for download."""
+        picture = larger(self.services, owner, _bytes_of(*self._chosen(owner, view)))
+        served = save_pil_to_cache(picture, self.details.image.GRADIO_CACHE, format="png")
+        return {self.details.image: served, self.details.download: served}
 
     def as_handler(self, handler: Callable[[str, View, str], Updates]) -> Callable[..., Updates]:
         """A handler for an event: knows who asks and in which language, and tells what is refused."""
@@ -193,6 +187,7 @@ class History:
             self.details.box: gr.update(visible=True),
             self.details.image: picture,
             self.details.facts: facts(record, index, language),
+            self.details.send: gr.update(value=t(f"history.send.{record.request['task']}", language)),
             self.details.download: picture,
             self.details.confirm: gr.update(visible=False),
         }
@@ -209,6 +204,14 @@ class History:
         """A copy of a file where the page may serve it from: nothing can be fetched from the history's own folder."""
         copy: str | None = widget.move_resource_to_block_cache(path)
         return copy
+
+
+def _bytes_of(record: Record, index: int) -> bytes:
+    """A picture's file. Raises StudioError for one that is gone."""
+    try:
+        return record.pictures[index].path.read_bytes()
+    except OSError as error:
+        raise StudioError("unknown_record") from error
 
 
 def build(services: Services) -> None:
@@ -228,7 +231,7 @@ def draw_history(services: Services) -> History:
         with card("history.card.pictures", "gallery"):
             gallery, pages, newer, older = _draw_gallery()
         with card("history.card.details", "details"):
-            details = _draw_details()
+            details = draw_details()
     return History(services, view, alert, empty, board, gallery, pages, newer, older, details)
 
 
@@ -249,27 +252,6 @@ def _draw_gallery() -> tuple[gr.Gallery, gr.Row, gr.Button, gr.Button]:
         newer = gr.Button(label("history.newer"), size="sm", min_width=80, interactive=False, elem_id="history-newer")
         older = gr.Button(label("history.older"), size="sm", min_width=80, interactive=False, elem_id="history-older")
     return gallery, pages, newer, older
-
-
-def _draw_details() -> Details:
-    """A hint, in whose place comes the picture that is chosen."""
-    hint = gr.HTML(label("history.hint"), elem_classes="studio-note")
-    with gr.Column(visible=False, elem_classes="studio-stack") as box:
-        with gr.Column(elem_classes="studio-tile"):
-            image = gr.Image(
-                show_label=False, interactive=False, container=False, buttons=["fullscreen"], elem_id="history-picture"
-            )
-        send = gr.Button(label("history.send"), variant="primary", elem_id="history-send")
-        with gr.Row(elem_classes="studio-actions"):
-            download = gr.DownloadButton(label("history.download"), min_width=90, elem_id="history-download")
-            delete = gr.Button(label("history.delete"), min_width=80, elem_id="history-delete")
-        with gr.Column(visible=False, elem_classes="studio-confirm") as confirm:
-            question = gr.HTML()
-            with gr.Row(elem_classes="studio-actions"):
-                sure = gr.Button(label("history.sure"), variant="stop", size="sm", min_width=90, elem_id="history-sure")
-                keep = gr.Button(label("history.keep"), size="sm", min_width=90, elem_id="history-keep")
-        facts = gr.HTML(elem_id="history-facts")
-    return Details(hint, box, image, facts, send, download, delete, confirm, question, sure, keep)
 
 
 TAB = Tab(id="history", order=90, build=build)

@@ -12,15 +12,19 @@ import gradio as gr
 
 from studio.engine.generate import Generation
 from studio.errors import InvalidInput, StudioError
+from studio.events import Done, Event, GenerationResult
 from studio.text import t
-from studio.types import Done, Event, GenerationRequest, GenerationResult, ModelSpec, Tab
+from studio.types import GenerationRequest, ModelSpec, Tab
 from studio.ui.endpoint import stream
+from studio.ui.inside import draw_inside, inside_switch
+from studio.ui.models import draw_model_choice
 from studio.ui.pictures import Pictures, draw_pictures
 from studio.ui.restore import draw_restore
 from studio.ui.run import JobFlow, Updates, browser_state, draw_panel
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT, card, prompt_box, random_seed, sampling, seed_fields
+from studio.world.wish import phrases
 
 if TYPE_CHECKING:
     from studio.build import Studio
@@ -41,6 +45,7 @@ def build(services: Services) -> None:
         with card("text2img.card.result", "result"):
             panel = draw_panel(start, stop)
             pictures = draw_pictures()
+            inside = draw_inside(phrases())
         with card("text2img.card.settings", "settings"):
             fields = _draw_settings(services, texts)
     flow = JobFlow(
@@ -48,19 +53,20 @@ def build(services: Services) -> None:
         panel,
         services.owner,
         browser_state("text2img.job"),
-        pictures.outputs,
-        partial(show, services, pictures),
+        [*pictures.outputs, *inside.outputs],
+        inside.beside(partial(show, services, pictures)),
     )
     specs = services.studio.specs
 
-    def wish(keep_seed: object, **values: object) -> tuple[Generation, Updates]:
+    def wish(keep_seed: object, inside: object, **values: object) -> tuple[Generation, Updates]:
         """A wish's work; its seed is written where it can be read."""
         if keep_seed is not True:
             values["seed"] = random_seed()
         request = request_of(specs, **values)
-        return Generation(request), {fields["seed"]: request.seed}
+        return Generation(request, inside=inside is True), {fields["seed"]: request.seed}
 
     flow.connect(services.blocks, fields, wish, [fields["seed"]])
+    pictures.connect(services)
     publish(services, fields)
 
 
@@ -85,9 +91,10 @@ def _draw_settings(services: Services, texts: dict[str, Any]) -> dict[str, Any]:
     """The widgets of every other field, and the place that fills all of them. All fields by their names."""
     specs = services.studio.specs
     first = next(iter(specs.values()))
-    model = gr.Dropdown(list(specs), value=first.id, label=label("text2img.base_id"), visible=len(specs) > 1)
+    model = draw_model_choice(services, specs, "text2img-model")
     knobs = sampling(first)
     seed, keep = seed_fields()
+    inside = inside_switch()
     services.blocks.load(random_seed, None, seed, **INSTANT)
     # Not `change`: a picture that is restored brings its model and its settings at once.
     model.input(
@@ -98,7 +105,7 @@ def _draw_settings(services: Services, texts: dict[str, Any]) -> dict[str, Any]:
     )
     fields = {**texts, "base_id": model, **vars(knobs), "seed": seed, "keep_seed": keep}
     draw_restore(fields, knobs, specs).connect(services.sent)
-    return fields
+    return {**fields, "inside": inside}
 
 
 def _teller(key: str) -> Callable[[gr.Request], str]:
@@ -171,6 +178,7 @@ def publish(services: Services, fields: dict[str, Any]) -> None:
         guidance: float,
         sampler: str,
         model: str,
+        precision: str,
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Draw one picture from a text.
 
@@ -184,17 +192,20 @@ def publish(services: Services, fields: dict[str, Any]) -> None:
             guidance: How strictly the prompt is followed; 1 turns guidance off.
             sampler: One of ddim, euler, dpmpp_2m, unipc.
             model: Which model draws.
+            precision: exact or fast.
 
         Returns:
             The picture, and what it took. Before the end, null and how far it is.
         """
         values = {"prompt": prompt, "negative_prompt": negative_prompt, "width": width, "height": height}
         values |= {"seed": random_seed() if seed is None else seed, "num_inference_steps": steps}
-        values |= {"guidance_scale": guidance, "scheduler": sampler, "base_id": model}
+        values |= {"guidance_scale": guidance, "scheduler": sampler, "base_id": model, "precision": precision}
         yield from stream(services.studio, lambda: request_of(services.studio.specs, **values), request)
 
     names = ("prompt", "negative_prompt", "seed", "width", "height")
-    inputs = [fields[name] for name in (*names, "num_inference_steps", "guidance_scale", "scheduler", "base_id")]
+    inputs = [
+        fields[name] for name in (*names, "num_inference_steps", "guidance_scale", "scheduler", "base_id", "precision")
+    ]
     outputs = [gr.Image(format="png", visible=False, label="picture"), gr.JSON(visible=False, label="result")]
     gr.Button(visible=False).click(
         text2img, inputs, outputs, api_name="text2img", preprocess=False, concurrency_limit=None

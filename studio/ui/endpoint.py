@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.engine.generate import Generation
-from studio.engine.infotext import labelled
+from studio.engine.infotext import labelled, source_hashes
+from studio.engine.pictures import Opened
 from studio.errors import StudioError
+from studio.events import Done, Event, Failed, GenerationResult, Step, Stopped
 from studio.text import t
-from studio.types import Done, Event, Failed, GenerationRequest, GenerationResult, Step, Stopped
+from studio.types import GenerationRequest, Task
 from studio.ui.run import describe_failure, follow
 from studio.ui.text import language_of
 
@@ -39,6 +41,31 @@ def stream(studio: Studio, wish: Callable[[], GenerationRequest], request: gr.Re
     finally:
         if not job.finished:
             studio.jobs.cancel(job.id, owner)
+
+
+def offer(function: Callable[..., Iterator[Answer]], inputs: list[Any]) -> None:
+    """Publish a streaming function under its own name. inputs: widgets that say what each argument is; their raw values
+    come, so that what a widget would refuse without a word is refused with one."""
+    outputs = [gr.Image(format="png", visible=False, label="picture"), gr.JSON(visible=False, label="result")]
+    gr.Button(visible=False).click(
+        function, inputs, outputs, api_name=function.__name__, preprocess=False, concurrency_limit=None
+    )
+
+
+def stream_from(
+    studio: Studio, wish: Callable[[], tuple[GenerationRequest, Opened]], request: gr.Request
+) -> Iterator[Answer]:
+    """The same for a wish that begins with a picture, as it was opened; the end tells what was done to that one."""
+    opened: list[Opened] = []
+
+    def noted() -> GenerationRequest:
+        made, source = wish()
+        opened.append(source)
+        return made
+
+    for picture, answer in stream(studio, noted, request):
+        done = answer["phase"] == "done"
+        yield picture, {**answer, "source_notes": list(opened[0].notes)} if done else answer
 
 
 def _answer(studio: Studio, event: Event, language: str) -> Answer:
@@ -69,12 +96,18 @@ def description(studio: Studio, result: GenerationResult) -> dict[str, Any]:
         "steps": request.num_inference_steps,
         "guidance": request.guidance_scale,
         "sampler": request.scheduler.value,
+        "precision": request.precision.value,
+        "backend": result.backend,
         "model": request.base_id,
         "model_sha256": result.model_sha256,
         "timings": asdict(result.timings),
         "peak_bytes": result.peak_bytes,
         "notes": list(result.notes),
     }
+    if request.task is not Task.TEXT_TO_IMAGE:
+        answer |= {"task": request.task.value, "strength": request.strength, **source_hashes(request)}
+    if request.task is Task.INPAINT:
+        answer["feather"] = request.feather
     if studio.eye is not None:
         marks = studio.eye.obedience(request.prompt, result.images[:1])[0]
         answer["obedience"] = [

@@ -9,6 +9,7 @@ from studio.engine.parameters import SAMPLER_NAMES
 from studio.engine.record import Record
 from studio.text import t
 from studio.ui.pictures import mark_tag
+from studio.ui.restore import HASH_CHARACTERS
 from studio.ui.widgets import plain
 
 DAY_AND_MINUTE = "%Y-%m-%d %H:%M %Z"
@@ -23,6 +24,10 @@ def facts(record: Record, index: int, language: str) -> str:
     rows = {
         "text2img.prompt": request["prompt"],
         "text2img.negative_prompt": request["negative_prompt"],
+        "text2img.task": t(f"shell.tab.{request['task']}", language),
+        "text2img.strength": request["strength"] if "init_image" in request else "",
+        "text2img.feather": request["feather"] if "mask" in request else "",
+        "source.picture": request.get("init_image", "")[:HASH_CHARACTERS],
         "text2img.seed": request["seed"] + index,
         "text2img.num_inference_steps": request["num_inference_steps"],
         "text2img.guidance_scale": request["guidance_scale"],

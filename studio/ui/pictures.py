@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
+from studio.engine.entry import steps_of
 from studio.engine.infotext import labelled
+from studio.events import Event, GenerationResult, Step
 from studio.settings import ROOT
 from studio.text import t
-from studio.types import MAX_IMAGES, Event, GenerationResult, Step
+from studio.types import MAX_IMAGES
+from studio.ui.services import Services
 from studio.ui.text import label
 from studio.ui.widgets import plain
+from studio.ui.workspace import Actions, draw_actions
 
 if TYPE_CHECKING:
     from studio.perception.measure import Mark
@@ -22,16 +25,16 @@ if TYPE_CHECKING:
 Updates = dict[Any, Any]
 # Noise on the left turns into a little beach on the right: what the studio does.
 EMPTY_PICTURE = (ROOT / "assets" / "empty.svg").read_text(encoding="utf-8")
-STATISTICS = ("seconds", "steps_per_second", "memory")
 
 
 @dataclass(frozen=True)
 class Tile:
-    """The place of one picture, and of the words under it."""
+    """The place of one picture, of the words under it, and of what can be done with it once it is finished."""
 
     column: gr.Column
     image: gr.Image
     caption: gr.HTML
+    actions: Actions
 
 
 @dataclass(frozen=True)
@@ -40,27 +43,26 @@ class Pictures:
 
     empty: gr.Column
     tiles: tuple[Tile, ...]
-    statistics: dict[str, antd.Statistic]
-    numbers: gr.Row
+    numbers: gr.HTML
     note: gr.HTML
 
     @property
     def outputs(self) -> list[Any]:
-        parts = [part for tile in self.tiles for part in (tile.column, tile.image, tile.caption)]
-        return [self.empty, *parts, *self.statistics.values(), self.numbers, self.note]
+        parts = [part for tile in self.tiles for part in (tile.column, tile.image, tile.caption, tile.actions.row)]
+        return [self.empty, *parts, self.numbers, self.note]
 
     def preview(self, event: Event) -> Updates:
         """Show a step's previews; any other event changes nothing."""
         if not isinstance(event, Step) or not event.previews:
             return {}
-        hidden = {tile.caption: "" for tile in self.tiles}
-        return {**self._images(event.previews), **hidden, self.numbers: gr.update(visible=False), self.note: ""}
+        hidden = {tile.caption: "" for tile in self.tiles} | self._actions(visible=False)
+        return {**self._images(event.previews), **hidden, self.numbers: "", self.note: ""}
 
     def finished(self, result: GenerationResult, language: str, note: str) -> Updates:
         """Show the pictures and what they cost; note: what concerns all of them."""
         timings = result.timings
         seconds = timings.encode_seconds + timings.denoise_seconds + timings.decode_seconds
-        rate = result.request.num_inference_steps / timings.denoise_seconds if timings.denoise_seconds else 0.0
+        rate = steps_of(result.request) / timings.denoise_seconds if timings.denoise_seconds else 0.0
         values = {
             "seconds": f"{seconds:.2f} s",
             "steps_per_second": f"{rate:.1f}",
@@ -70,9 +72,8 @@ class Pictures:
             tile.caption: _caption(t("text2img.seed_of", language, seed=result.request.seed + index))
             for index, tile in enumerate(self.tiles)
         }
-        shown = {self.statistics[name]: gr.update(value=value) for name, value in values.items()}
-        numbers = {**shown, self.numbers: gr.update(visible=True), self.note: plain(note)}
-        return {**self._images(labelled(result)), **captions, **numbers}
+        told = {self.numbers: _numbers(values, language), self.note: plain(note), **self._actions(visible=True)}
+        return {**self._images(labelled(result)), **captions, **told}
 
     def measured(self, result: GenerationResult, marks: Sequence[Sequence[Mark]], language: str, note: str) -> Updates:
         """Write under each picture which of the prompt's wishes it fulfils, and below all how far to trust that."""
@@ -81,6 +82,14 @@ class Pictures:
             seed = t("text2img.seed_of", language, seed=result.request.seed + index)
             updates[tile.caption] = _caption(seed, "".join(mark_tag(mark, language) for mark in own))
         return updates
+
+    def connect(self, services: Services) -> None:
+        """Wire what can be done with each picture."""
+        for tile in self.tiles:
+            tile.actions.connect(services, tile.image)
+
+    def _actions(self, visible: bool) -> Updates:
+        return {tile.actions.row: gr.update(visible=visible) for tile in self.tiles}
 
     def _images(self, images: Sequence[Any]) -> Updates:
         updates: Updates = {self.empty: gr.update(visible=False)}
@@ -91,12 +100,15 @@ class Pictures:
         return updates
 
 
-def draw_pictures() -> Pictures:
-    """The empty state, the places of the pictures, and the numbers below them."""
+def draw_pictures(prefix: str = "", hint: str = "text2img.empty_hint") -> Pictures:
+    """The empty state, the places of the pictures, and the numbers below them.
+
+    prefix: of their ids on the page; hint: the text that says how to begin.
+    """
     with gr.Column(elem_classes="studio-empty") as empty:
         gr.HTML(EMPTY_PICTURE)
         gr.HTML(label("text2img.empty"), elem_classes="studio-empty-title")
-        gr.HTML(label("text2img.empty_hint"))
+        gr.HTML(label(hint))
     tiles = []
     with gr.Row(elem_classes="studio-tiles"):
         for index in range(MAX_IMAGES):
@@ -107,14 +119,21 @@ def draw_pictures() -> Pictures:
                     interactive=False,
                     container=False,
                     buttons=["download", "fullscreen"],
-                    elem_id=f"picture-{index + 1}",
+                    elem_id=f"{prefix}picture-{index + 1}",
                 )
                 caption = gr.HTML(elem_classes="studio-caption")
-            tiles.append(Tile(column, image, caption))
+                actions = draw_actions(f"{prefix}picture-{index + 1}")
+            tiles.append(Tile(column, image, caption, actions))
     note = gr.HTML(elem_classes="studio-note")
-    with gr.Row(elem_classes="studio-numbers", visible=False) as numbers:
-        statistics = {name: antd.Statistic("", title=label(f"text2img.{name}")) for name in STATISTICS}
-    return Pictures(empty, tuple(tiles), statistics, numbers, note)
+    # Not antd's own part: it loses a value that comes while it is still loading.
+    return Pictures(empty, tuple(tiles), gr.HTML(), note)
+
+
+def _numbers(values: Mapping[str, str], language: str) -> str:
+    """Names and values, each below its name."""
+    pairs = ((t(f"text2img.{name}", language), value) for name, value in values.items())
+    listed = "".join(f"<div><dt>{plain(name)}</dt><dd>{plain(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="studio-numbers">{listed}</dl>'
 
 
 def _caption(seed: str, tags: str = "") -> str:

@@ -21,19 +21,23 @@ Updates = dict[Any, Any]
 FILE_ENDINGS = [f".{name.lower()}" for name in (*FORMATS, "JPG")]
 DROP_HEIGHT = 48
 """In pixels."""
+HASH_CHARACTERS = 10
+"""So many of a hash are enough to tell two pictures apart."""
 NOT_RECORDED = {"keep_seed", "num_images"}
 """The fields of which a picture says nothing: each is described as if it were drawn alone."""
 
 
 @dataclass(frozen=True)
 class Restore:
-    """The place, and what it fills. fields: widgets by the names of the request's fields, and `keep_seed`."""
+    """The place, and what it fills. fields: widgets by the names of the request's fields, and `keep_seed`; tab: whose
+    fields they are."""
 
     file: gr.File
     alert: antd.Alert
     fields: Mapping[str, Any]
     knobs: Sampling
     specs: Mapping[str, ModelSpec]
+    tab: str = "text2img"
 
     def connect(self, sent: gr.State) -> None:
         """Wire the fields with the place, and with the pictures that another tab sends."""
@@ -42,7 +46,9 @@ class Restore:
         sent.change(self.restore_sent, [sent, self.fields["base_id"]], outputs, **INSTANT)
 
     def restore_sent(self, request: gr.Request, sent: Sent, base_id: str) -> Updates:
-        """The same for a picture that another tab sent."""
+        """The same for a picture that another tab sent here to be drawn again."""
+        if sent.tab != self.tab or sent.as_input:
+            return {self.file: gr.skip()}
         return self.restore(request, sent.data, base_id)
 
     def restore(self, request: gr.Request, data: bytes | None, base_id: Any) -> Updates:
@@ -59,6 +65,8 @@ class Restore:
         listed = ", ".join(t(f"text2img.{name}", language) for name in names)
         first = t("text2img.restored_all", language) if complete else t("text2img.restored", language, fields=listed)
         sentences = [first, *(describe(problem, language) for problem in problems)]
+        if source := restored.sources.get("init_image"):
+            sentences.append(t("source.wanted", language, hash=source[:HASH_CHARACTERS]))
         told = _told("warning" if problems or not complete else "success", sentences)
         return {self.file: None, self.alert: told, **self._filled(values, base_id)}
 
@@ -88,18 +96,23 @@ class Restore:
         return updates
 
 
-def draw_restore(fields: Mapping[str, Any], knobs: Sampling, specs: Mapping[str, ModelSpec]) -> Restore:
+def draw_restore(
+    fields: Mapping[str, Any], knobs: Sampling, specs: Mapping[str, ModelSpec], tab: str = "text2img"
+) -> Restore:
     """The place, and the alert below it that shows itself with the first picture."""
+    prefix = "" if tab == "text2img" else f"{tab}-"
     file = gr.File(
         type="binary",
         file_types=FILE_ENDINGS,
         label=label("text2img.restore"),
         height=DROP_HEIGHT,
-        elem_id="restore",
+        elem_id=f"{prefix}restore",
         elem_classes="studio-restore",
     )
-    alert = antd.Alert(message="", show_icon=True, visible=False, elem_id="restored", elem_classes="studio-restored")
-    return Restore(file, alert, fields, knobs, specs)
+    alert = antd.Alert(
+        message="", show_icon=True, visible=False, elem_id=f"{prefix}restored", elem_classes="studio-restored"
+    )
+    return Restore(file, alert, fields, knobs, specs, tab)
 
 
 def _told(kind: str, sentences: Sequence[str]) -> dict[str, Any]:

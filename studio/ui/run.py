@@ -16,10 +16,11 @@ import gradio as gr
 import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
+from studio.events import FINAL_EVENTS, Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped, Work
 from studio.text import t
-from studio.types import FINAL_EVENTS, Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped, Work
+from studio.ui.cut import cut_event, cut_record, refilled
 from studio.ui.text import describe, label, language_of
-from studio.ui.widgets import plain
+from studio.ui.widgets import INSTANT, plain
 
 if TYPE_CHECKING:
     from studio.build import Studio
@@ -122,15 +123,17 @@ def _progress(event: Event, language: str) -> tuple[int, int, str]:
             return len(PHASES), 100, t("phase.finished", language)
         case Stopped():
             return 0, 0, t("phase.stopped", language)
+        case Failed(error=StudioError(key="cut")):
+            return 0, 0, t("phase.cut", language)
         case _:
             return 0, 0, t("phase.failed", language)
 
 
-def draw_panel(start: gr.Button, stop: gr.Button) -> JobPanel:
-    """The alert, and the phase with its bar, which show themselves with the first job."""
+def draw_panel(start: gr.Button, stop: gr.Button, prefix: str = "") -> JobPanel:
+    """The alert, and the phase with its bar, which show themselves with the first job. prefix: of the phase's id."""
     alert = antd.Alert(message="", type="error", show_icon=True, visible=False, elem_classes="studio-alert")
     with gr.Column(visible=False, elem_classes="studio-progress") as box:
-        phase = gr.HTML(elem_id="phase", elem_classes="studio-phase")
+        phase = gr.HTML(elem_id=f"{prefix}phase", elem_classes="studio-phase")
         progress = antd.Progress(0, {"aria-label": "progress"}, show_info=False)
         with antd.Steps(current=0, size="small", elem_classes="studio-steps") as steps:
             for name in PHASES:
@@ -155,10 +158,12 @@ class JobFlow:
         fields: Mapping[str, Any],
         prepare: Callable[..., tuple[Work, Updates]],
         prepared: Sequence[Any],
+        begin: Callable[..., Any] | None = None,
     ) -> None:
         """Wire the buttons and the page's load.
 
-        prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput.
+        prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput. begin: the
+        event that submits, where something comes between it and the button's click.
         """
 
         def submit(request: gr.Request, owner: object, **values: object) -> Updates:
@@ -173,7 +178,7 @@ class JobFlow:
 
         outputs = [self.owner, self.job_id, self.panel.alert, *prepared]
         # Raw values: what a widget would refuse without a word, the request refuses with one.
-        started = self.panel.start.click(
+        started = (begin or self.panel.start.click)(
             submit,
             self.owner,
             outputs,
@@ -184,28 +189,37 @@ class JobFlow:
         )
         tail = {
             "fn": self.tail,
-            "inputs": self.job_id,
+            "inputs": [self.owner, self.job_id],
             "outputs": [*self.panel.outputs, *self.outputs],
             "show_progress": "hidden",
             "concurrency_limit": None,
             "api_visibility": "private",
         }
         started.then(**tail)
-        blocks.load(**tail)
+
+        def refill(owner: object, job_id: object) -> Updates:
+            """What a page that is opened again is filled with: the wish of a job that was cut."""
+            record = cut_record(self.studio, owner_of(owner), job_id)
+            updates = {} if record is None else refilled(record, fields, self.studio.specs)
+            return updates or {next(iter(fields.values())): gr.skip()}
+
+        # After the tail, and so after what else the page fills itself with when it is opened.
+        blocks.load(**tail).then(refill, [self.owner, self.job_id], list(fields.values()), **INSTANT)
         self.panel.stop.click(
             self.stop, [self.owner, self.job_id], queue=False, show_progress="hidden", api_visibility="private"
         )
 
-    def tail(self, request: gr.Request, job_id: object) -> Iterator[Updates]:
-        """Tell what the job tells, until it ends. A job that is not known (any more) changes nothing."""
+    def tail(self, request: gr.Request, owner: object, job_id: object) -> Iterator[Updates]:
+        """Tell what the job tells, until it ends. One that is not known (any more) changes nothing, or was cut."""
+        language = language_of(request)
         try:
             job = self.studio.jobs.get(job_id) if isinstance(job_id, str) else None
         except StudioError:
             job = None
         if job is None:
-            yield {self.panel.start: gr.skip()}
+            record = cut_record(self.studio, owner_of(owner), job_id)
+            yield {self.panel.start: gr.skip()} if record is None else self.panel.updates(cut_event(record), language)
             return
-        language = language_of(request)
         for event in follow(job):
             told = self.panel.updates(event, language)
             for updates in self.show(event, language):

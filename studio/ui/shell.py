@@ -13,8 +13,10 @@ import modelscope_studio.components.base as ms
 from studio.text import t
 from studio.types import Tab
 from studio.ui.language import SWITCH_LANGUAGE, SWITCH_THEME
+from studio.ui.memory import draw_memory
+from studio.ui.models import draw_models, offers
 from studio.ui.run import browser_state
-from studio.ui.services import Services
+from studio.ui.services import ModelChoice, Services
 from studio.ui.text import label, language_of
 from studio.ui.theme import ANTD_TOKENS
 from studio.ui.widgets import INSTANT
@@ -30,12 +32,14 @@ STATE_COLOURS = {"starting": "default", "loading": "gold", "busy": "blue", "read
 
 @dataclass(frozen=True)
 class Header:
-    """The tags of the header."""
+    """The tags of the header, and the buttons that open its drawers."""
 
     model: antd.Tag
     device: antd.Tag
     memory: antd.Tag
     state: antd.Tag
+    models: gr.Button
+    residents: gr.Button
 
     @property
     def outputs(self) -> list[Any]:
@@ -48,21 +52,28 @@ def build_shell(studio: Studio, tabs: Sequence[Tab]) -> gr.Blocks:
         owner = browser_state("owner")
         with ms.Application(), antd.ConfigProvider(locale="en_US", theme_config=ANTD_TOKENS) as provider:
             header = _draw_header(studio)
-            sent = gr.State(None)
+            models, memory = draw_models(studio), draw_memory(studio)
+            sent, choices = gr.State(None), list[ModelChoice]()
             with gr.Tabs(elem_classes="studio-tabs") as bar:
                 for tab in sorted(tabs, key=lambda one: one.order):
                     with gr.Tab(label(f"shell.tab.{tab.id}"), id=tab.id) as page:
-                        tab.build(Services(studio, blocks, owner, bar, page, sent))
+                        tab.build(Services(studio, blocks, owner, bar, page, sent, choices))
+        models.connect(header.models)
+        memory.connect(header.residents)
+        offered = gr.State(None)
+        outputs = [*header.outputs, offered, *(choice.widget for choice in choices)]
 
-        def refresh(request: gr.Request) -> dict[Any, Any]:
-            return _header_updates(studio, header, language_of(request))
+        def refresh(request: gr.Request, told: tuple[str, ...] | None) -> dict[Any, Any]:
+            updates = _header_updates(studio, header, language_of(request))
+            present = studio.places.present()
+            return updates if present == told else {**updates, **offers(choices, present), offered: present}
 
         def localise(request: gr.Request) -> dict[str, Any]:
             return gr.update(locale=ANTD_LOCALES[language_of(request)])
 
         blocks.load(localise, None, provider, **INSTANT)
-        blocks.load(refresh, None, header.outputs, **INSTANT)
-        gr.Timer(REFRESH_SECONDS).tick(refresh, None, header.outputs, **INSTANT)
+        blocks.load(refresh, offered, outputs, **INSTANT)
+        gr.Timer(REFRESH_SECONDS).tick(refresh, offered, outputs, **INSTANT)
     return blocks
 
 
@@ -71,18 +82,20 @@ def _draw_header(studio: Studio) -> Header:
     with gr.Row(elem_classes="studio-header"):
         gr.HTML(NAME)
         with gr.Row(elem_classes="studio-state"):
-            header = Header(
-                model=antd.Tag(next(iter(studio.specs))),
-                device=antd.Tag("", visible=False),
-                memory=antd.Tag("", visible=False),
-                state=antd.Tag(label("shell.starting")),
-            )
+            tags = {
+                "model": antd.Tag(next(iter(studio.specs))),
+                "device": antd.Tag("", visible=False),
+                "memory": antd.Tag("", visible=False),
+                "state": antd.Tag(label("shell.starting")),
+            }
         with gr.Row(elem_classes="studio-switches"):
+            models = gr.Button(label("models.title"), size="sm", min_width=0, scale=0, elem_id="open-models")
+            residents = gr.Button(label("memory.title"), size="sm", min_width=0, scale=0, elem_id="open-memory")
             language = gr.Button(label("shell.other_language"), size="sm", min_width=0, scale=0, elem_id="language")
             theme = gr.Button(label("shell.theme"), size="sm", min_width=0, scale=0, elem_id="theme")
     language.click(None, js=SWITCH_LANGUAGE, api_visibility="private")
     theme.click(None, js=SWITCH_THEME, api_visibility="private")
-    return header
+    return Header(**tags, models=models, residents=residents)
 
 
 def _header_updates(studio: Studio, header: Header, language: str) -> dict[Any, Any]:
@@ -94,7 +107,7 @@ def _header_updates(studio: Studio, header: Header, language: str) -> dict[Any, 
     state = "ready"
     if any(one.leases for one in snapshot.resident):
         state = "loading" if any(one.loading for one in snapshot.resident) else "busy"
-    models = ", ".join(one.key.base_id for one in snapshot.resident) or next(iter(studio.specs))
+    models = ", ".join(dict.fromkeys(one.base_id for one in snapshot.resident)) or next(iter(studio.specs))
     memory = t("shell.memory", language, used=f"{snapshot.bytes / 10**6:,.0f} MB", limit=_gb(snapshot.limit_bytes))
     return {
         header.model: gr.update(value=models),

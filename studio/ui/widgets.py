@@ -23,6 +23,7 @@ from studio.types import (
     MIN_SIDE,
     SIDE_STEP,
     ModelSpec,
+    Precision,
 )
 from studio.ui.text import label
 
@@ -48,7 +49,7 @@ def card(title: str, name: str) -> Iterator[None]:
             yield
 
 
-def prompt_box(key: str, lines: int) -> gr.Textbox:
+def prompt_box(key: str, lines: int, elem_id: str | None = None) -> gr.Textbox:
     """A text that describes a picture. The server names the limit; the box keeps an honest hand below it."""
     return gr.Textbox(
         label=label(key),
@@ -56,7 +57,7 @@ def prompt_box(key: str, lines: int) -> gr.Textbox:
         lines=lines,
         max_lines=8,
         max_length=MAX_PROMPT_CHARACTERS,
-        elem_id=key.replace(".", "-"),
+        elem_id=elem_id or key.replace(".", "-"),
     )
 
 
@@ -70,8 +71,9 @@ class Sampling:
     guidance_scale: gr.Slider
     scheduler: gr.Dropdown
     num_images: gr.Slider
+    precision: gr.Radio
 
-    def defaults(self, spec: ModelSpec) -> dict[gr.Slider | gr.Dropdown, dict[str, object]]:
+    def defaults(self, spec: ModelSpec) -> dict[gr.Slider | gr.Dropdown | gr.Radio, dict[str, object]]:
         """Updates that set a model's own defaults."""
         own, side = spec.defaults, largest_side(spec)
         return {
@@ -80,11 +82,12 @@ class Sampling:
             self.num_inference_steps: gr.update(value=own.num_inference_steps),
             self.guidance_scale: gr.update(value=own.guidance_scale),
             self.scheduler: gr.update(value=own.scheduler.value),
+            self.precision: gr.update(value=own.precision.value),
         }
 
 
-def sampling(spec: ModelSpec) -> Sampling:
-    """Draw the widgets with a model's defaults."""
+def sampling(spec: ModelSpec, prefix: str = "") -> Sampling:
+    """Draw the widgets with a model's defaults. prefix: of their ids on the page."""
     own, side = spec.defaults, largest_side(spec)
     with gr.Row():
         images = _slider("num_images", 1, 1, MAX_IMAGES, 1)
@@ -100,7 +103,13 @@ def sampling(spec: ModelSpec) -> Sampling:
             label=label("text2img.scheduler"),
             min_width=KNOB_WIDTH,
         )
-    return Sampling(width, height, steps, guidance, scheduler, images)
+    precision = gr.Radio(
+        [(label(f"text2img.precision.{one}"), one.value) for one in Precision],
+        value=own.precision.value,
+        label=label("text2img.precision"),
+        elem_id=f"{prefix}precision",
+    )
+    return Sampling(width, height, steps, guidance, scheduler, images, precision)
 
 
 def _slider(name: str, value: float, minimum: float, maximum: float, step: float) -> gr.Slider:
@@ -117,11 +126,18 @@ def random_seed() -> int:
     return random.SystemRandom().randint(0, MAX_SEED - MAX_IMAGES + 1)
 
 
-def seed_fields() -> tuple[gr.Number, gr.Checkbox]:
-    """The seed, whether to keep it, and a die that throws a new one to keep."""
+def seed_fields(prefix: str = "") -> tuple[gr.Number, gr.Checkbox]:
+    """The seed, whether to keep it, and a die that throws a new one to keep. prefix: of its id on the page."""
     with gr.Row(elem_classes="studio-seed"):
         seed = gr.Number(0, precision=0, label=label("text2img.seed"), min_width=120, scale=3)
         keep = gr.Checkbox(False, label=label("text2img.keep_seed"), min_width=90, scale=2, container=False)
-        dice = gr.Button(label("text2img.dice"), size="sm", min_width=0, scale=0, elem_id="dice")
+        dice = gr.Button(
+            label("text2img.dice"),
+            size="sm",
+            min_width=0,
+            scale=0,
+            elem_id=f"{prefix}dice",
+            elem_classes="studio-dice",
+        )
     dice.click(lambda: (random_seed(), True), None, [seed, keep], **INSTANT)
     return seed, keep

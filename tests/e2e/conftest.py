@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -54,10 +54,11 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the studio did not start:\n{log.read_text(encoding='utf-8')}")
 
 
-@pytest.fixture(scope="session")
-def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a studio that runs for all tests."""
-    folder, port = tmp_path_factory.mktemp("studio"), _free_port()
+@contextmanager
+def running_studio(
+    models: Path, folder: Path, port: int, **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A studio that keeps its things in `folder`: its address, once it answers, and its process."""
     log = folder / "log.txt"
     own = {
         "STUDIO_PORT": str(port),
@@ -67,16 +68,24 @@ def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         "GRADIO_TEMP_DIR": str(folder / "gradio"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
+        **variables,
     }
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | own, stdout=out, stderr=out)
     try:
         address = f"http://127.0.0.1:{port}/"
         _wait(address, process, log)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a studio that runs for all tests."""
+    with running_studio(models, tmp_path_factory.mktemp("studio"), free_port()) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +104,7 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def _strict_page(browser: Browser, url: str, forgiven: tuple[str, ...], **options: object) -> Iterator[Page]:
+def strict_page(browser: Browser, url: str, forgiven: tuple[str, ...], **options: object) -> Iterator[Page]:
     """A page of a fresh browser profile; any error or foreign request on it fails the test at the end."""
     faults: list[str] = []
 
@@ -127,7 +136,7 @@ def visit(browser: Browser, url: str) -> Iterator[Visit]:
     with ExitStack() as stack:
 
         def open_page(query: str = "", forgiven: tuple[str, ...] = (), **options: object) -> Page:
-            page = stack.enter_context(_strict_page(browser, url, forgiven, **options))
+            page = stack.enter_context(strict_page(browser, url, forgiven, **options))
             page.goto(url + query)
             expect(page.locator("#generate")).to_be_visible()
             expect(page.locator("#generate")).to_be_enabled()

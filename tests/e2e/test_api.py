@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "guidance": 4.0,
     "sampler": "ddim",
     "model": "little-world",
+    "precision": "exact",
 }
 
 
@@ -103,4 +104,5 @@ def test_errors_are_told_in_the_callers_language(url: str):
 
 
 def test_nothing_else_is_offered(client: Client):
-    assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/text2img"]
+    offered = list(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
+    assert offered == ["/text2img", "/img2img", "/inpaint"]

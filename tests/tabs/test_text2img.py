@@ -91,7 +91,7 @@ def test_marks_that_cannot_be_written_disturb_nobody(tmp_path: Path):
 
 
 def test_a_dropped_picture_reaches_every_field_that_it_records(page: gr.Blocks):
-    studio: Any = SimpleNamespace(specs=specs())
+    studio: Any = SimpleNamespace(specs=specs(), places=SimpleNamespace(present=lambda: ()))
     with gr.Tabs() as tabs, gr.Tab("text2img") as tab:
         build(Services(studio, page, gr.BrowserState(), tabs, tab, gr.State()))
     (upload,) = [event for event in page.fns.values() if event.targets[0][1] == "upload"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import gradio as gr
 import pytest
 
+from studio.events import Decoding, Step
 from studio.perception.measure import Mark
-from studio.types import MAX_IMAGES, Decoding, Step
+from studio.types import MAX_IMAGES, Task
 from studio.ui.pictures import Pictures, draw_pictures
 from tests.ui.works import picture, result
 
@@ -32,9 +36,21 @@ def test_an_event_without_pictures_leaves_those_that_are_there(pictures: Picture
 
 
 def test_a_result_says_its_time_without_the_loading(pictures: Pictures):
-    updates = pictures.finished(result(), "en", "")
-    values = {name: updates[widget]["value"] for name, widget in pictures.statistics.items()}
-    assert values == {"seconds": "1.00 s", "steps_per_second": "20.0", "memory": "1,024 MB"}
+    told = pictures.finished(result(), "en", "")[pictures.numbers]
+    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", told)
+    assert pairs == [("Time", "1.00 s"), ("Steps per second", "20.0"), ("Peak memory", "1,024 MB")]
+
+
+def test_a_picture_from_a_picture_counts_the_steps_that_ran(pictures: Pictures):
+    whole = result()
+    half = replace(whole, request=replace(whole.request, task=Task.IMAGE_TO_IMAGE, strength=0.5))
+    assert "<dd>10.0</dd>" in pictures.finished(half, "en", "")[pictures.numbers]
+
+
+def test_what_can_be_done_with_a_picture_comes_with_the_finished_one(pictures: Pictures):
+    row = pictures.tiles[0].actions.row
+    assert pictures.preview(Step(1, 2, (picture(),)))[row]["visible"] is False
+    assert pictures.finished(result(), "en", "")[row]["visible"] is True
 
 
 def test_each_picture_tells_its_own_seed(pictures: Pictures):

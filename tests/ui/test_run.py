@@ -9,7 +9,7 @@ import pytest
 
 from studio.engine.jobs import JobQueue
 from studio.errors import InvalidInput, StudioError
-from studio.types import Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped
+from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped
 from studio.ui.run import JobPanel, browser_state, draw_panel, follow, owner_of
 from tests.ui.works import Scripted, finished, result
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from studio.types import Context, Event, GenerationRequest, GenerationResult, Step, Timings
+from studio.events import Context, Event, GenerationResult, Step, Timings
+from studio.types import GenerationRequest
 
 
 def picture(colour: str = "red") -> Image.Image:
