@@ -1,4 +1,4 @@
-"""The command line: `python -m studio run | generate | train | evaluate | bench | doctor`.
+"""The command line: `python -m studio run | generate | train | evaluate | bench | download | doctor`.
 
 Heavy imports stand inside the commands, so that help is there at once.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -18,17 +18,23 @@ from studio.environment import prepare
 from studio.errors import StudioError
 from studio.evaluate.ask import Ask
 from studio.settings import Settings, spoken_language
-from studio.types import MAX_SEED, Scheduler
+from studio.types import MAX_SEED, USUAL_FEATHER, Fit, Ground, Precision, Scheduler, Task
 
-Stage = Literal["clip", "vae", "unet", "perception", "upscale"]
+Stage = Literal["clip", "vae", "unet", "perception", "upscale", "heads", "controlnet", "ip-adapter", "lora"]
 Preset = Literal["smoke", "cpu", "gpu"]
-Evaluation = Literal["text2img", "vae", "perception"]
-Benchmark = Literal["text2img", "world"]
+Evaluation = Literal["text2img", "img2img", "vae", "perception", "controlnet", "ip-adapter", "lora", "diffusion"]
+Benchmark = Literal["text2img", "start", "tabs", "load", "world"]
+Drawing = Literal["text2img", "img2img", "inpaint"]
+Kind = Literal["canny", "depth", "pose"]
+Concept = Literal["blueprint", "pop_art", "rocket", "momo"]
+LoraFormat = Literal["diffusers", "kohya"]
+WITH_KINDS = ("controlnet",)
 
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 ModelOption = Annotated[str | None, typer.Option(help="Which model; without it the one that the question is about.")]
 PresetOption = Annotated[Preset, typer.Option(help="How much work: a trial, for this machine's CPU, for a GPU.")]
 SamplesOption = Annotated[int | None, typer.Option(min=1, help="How many samples; without it as many as the preset.")]
+KindOption = Annotated[Kind | None, typer.Option(help="Which kind of map, where there are kinds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Exit with 1 if a row misses its target.")]
 
@@ -63,11 +69,21 @@ def generate(
     width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
     height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
     model: Annotated[str, typer.Option(help="Which model.")] = "little-world",
+    precision: Annotated[Precision | None, typer.Option(help="How exactly it is computed.")] = None,
+    task: Annotated[Drawing, typer.Option(help="What it is drawn from.")] = "text2img",
+    image: Annotated[Path | None, typer.Option(help="The picture that another one is drawn from.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="inpaint: of the same size, white where it may change.")] = None,
+    strength: Annotated[float | None, typer.Option(help="The share of the steps that is run.")] = None,
+    feather: Annotated[int, typer.Option(help="inpaint: over so many pixels old and new are mixed.")] = USUAL_FEATHER,
+    invert: Annotated[bool, typer.Option("--invert", help="inpaint: draw what the mask leaves black.")] = False,
+    fit: Annotated[Fit, typer.Option(help="How the picture comes to the size that is drawn.")] = Fit.CROP,
+    ground: Annotated[Ground, typer.Option(help="The colour under and beside it.")] = Ground.WHITE,
 ) -> None:
     """Draw one picture. What is not given is the model's own default."""
-    from studio.draw import Wish, draw
+    from studio.draw import Origin, Wish, draw
 
-    wish = Wish(model, prompt, negative, seed, steps, guidance, sampler, width, height)
+    origin = Origin(Task(task), image, mask, strength, feather, invert, fit, ground)
+    wish = Wish(model, prompt, negative, seed, steps, guidance, sampler, width, height, precision, origin)
     draw(wish, out, Settings.from_env())
 
 
@@ -82,11 +98,26 @@ def train(
     ] = None,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Write here instead of models/.")] = None,
+    kind: KindOption = None,
+    images: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="LoRA: a folder of pictures, with .txt captions.")
+    ] = None,
+    trigger: Annotated[str | None, typer.Option(help="LoRA: the word that asks for what the pictures show.")] = None,
+    concept: Annotated[Concept | None, typer.Option(help="LoRA: a concept that the base was never shown.")] = None,
+    file_format: Annotated[LoraFormat | None, typer.Option("--format", help="LoRA: how the file is laid out.")] = None,
 ) -> None:
     """Train one part of the little world and write it, with its card and its metrics."""
+    _check_kind(stage, kind)
+    lora = {"--images": images, "--trigger": trigger, "--concept": concept, "--format": file_format}
+    for option, value in lora.items():
+        if stage != "lora" and value is not None:
+            raise StudioError("option_not_taken", name=stage, option=option)
     from studio.train.run import Options
 
-    importlib.import_module(f"studio.train.{stage}").main(Options(preset, minutes, resume, init_from, seed, out))
+    options = Options(
+        preset, minutes, resume, init_from, seed, out, kind, images, trigger, concept, file_format or "diffusers"
+    )
+    importlib.import_module(f"studio.train.{module_of(stage)}").main(options)
 
 
 @cli.command()
@@ -97,11 +128,13 @@ def evaluate(
     seed: SeedOption = 0,
     samples: SamplesOption = None,
     language: Annotated[Literal["en", "zh"], typer.Option(help="The language of the prompts.")] = "en",
+    kind: KindOption = None,
     as_json: JsonOption = False,
     check: CheckOption = False,
 ) -> None:
     """Measure how good a model is."""
-    _answer(f"studio.evaluate.{name}", Ask(model, preset, seed, samples, language), as_json, check)
+    _check_kind(name, kind)
+    _answer(f"studio.evaluate.{module_of(name)}", Ask(model, preset, seed, samples, language, kind), as_json, check)
 
 
 @cli.command()
@@ -119,11 +152,32 @@ def bench(
 
 
 @cli.command()
+def download(model: Annotated[str, typer.Argument(help="Which model, by its id.")]) -> None:
+    """Download a model; one that was broken off goes on where it was."""
+    from studio.fetch import fetch
+
+    fetch(model, Settings.from_env())
+
+
+@cli.command()
 def doctor() -> None:
     """Say what this machine has, what is missing and how to get it."""
     from studio.doctor import report
 
     raise typer.Exit(report(Settings.from_env()))
+
+
+def module_of(name: str) -> str:
+    """The module of a stage or a question."""
+    return name.replace("-", "_")
+
+
+def _check_kind(name: str, kind: Kind | None) -> None:
+    """Refuse a missing kind of map where there are kinds, and any kind elsewhere."""
+    if name in WITH_KINDS and kind is None:
+        raise StudioError("kind_missing", choices=", ".join(get_args(Kind)))
+    if name not in WITH_KINDS and kind is not None:
+        raise StudioError("kind_not_taken", name=name)
 
 
 def _answer(module: str, ask: Ask, as_json: bool, check: bool) -> None:

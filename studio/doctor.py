@@ -8,13 +8,16 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.errors import StudioError
 from studio.settings import ROOT, Settings, memory_bytes, resolve
-from studio.text import t
+from studio.text import size, t
+
+if TYPE_CHECKING:
+    from studio.engine.places import Place
 
 PINNED = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
 EYE = "perception"
@@ -50,6 +53,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if installed_version("torch"):
         yield from examine_machine(settings)
     yield from examine_models(settings.models_dir)
+    if installed_version("huggingface_hub"):
+        yield from examine_hub_models(settings.models_dir)
 
 
 def examine_packages(requirements: Path, version_of: Callable[[str], str | None]) -> Iterator[Finding]:
@@ -93,13 +98,43 @@ def examine_models(models_dir: Path) -> Iterator[Finding]:
     """The models that the project ships, then whatever else lies in the folder."""
     from studio.catalog import specs
 
-    sources = [source for spec in specs().values() for source in spec.sources if source.hub == "local"]
-    shipped = [models_dir / Path(source.repo).name for source in sources] + [models_dir / EYE]
+    own = [spec for spec in specs().values() if all(source.hub == "local" for source in spec.sources)]
+    shipped = [models_dir / Path(source.repo).name for spec in own for source in spec.sources] + [models_dir / EYE]
     others = [folder for folder in models_dir.glob("*") if folder.is_dir() and folder not in shipped]
     for folder in shipped:
         yield examine_model(folder, needed=True)
     for folder in sorted(others):
         yield examine_model(folder, needed=False)
+
+
+def examine_hub_models(models_dir: Path) -> Iterator[Finding]:
+    """The models that come from a hub and were not put into the models folder: in the hub's cache, or not yet here."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    from studio.catalog import specs
+    from studio.engine.loaders import FolderLoader
+    from studio.engine.places import Places
+
+    remote = {
+        spec.id: replace(spec, sources=tuple(source for source in spec.sources if source.hub != "local"))
+        for spec in specs().values()
+        if spec.download_bytes and not (models_dir / spec.id).is_dir()
+    }
+    for place in Places(FolderLoader(ROOT), remote).look().values():
+        yield examine_place(place)
+    if HF_HUB_OFFLINE:
+        yield Finding(None, "doctor.offline")
+
+
+def examine_place(place: Place) -> Finding:
+    """One model of a hub: where it came from, or how to get it."""
+    name = place.spec.id
+    if place.problem is None and place.source is not None:
+        values = {"size": size(place.bytes), "repo": place.source.repo, "revision": place.source.revision[:8]}
+        return Finding(True, "doctor.model_hub", {"name": name, **values})
+    if place.problem is not None and place.problem.key != "not_downloaded":
+        return Finding(None, f"error.{place.problem.key}", place.problem.values)
+    return Finding(None, "doctor.model_absent", {"name": name, "size": size(place.spec.download_bytes)})
 
 
 def examine_model(folder: Path, needed: bool) -> Finding:
@@ -163,11 +198,6 @@ def _lack_of_part(folder: Path, name: str) -> str | None:
     if (part / "config.json").is_file() and not any(part.glob("*.safetensors*")):
         return f"{name}/*.safetensors"
     return None
-
-
-def size(number_bytes: int) -> str:
-    """1,234,000 bytes as "1.2 MB"."""
-    return f"{number_bytes / 1e9:.1f} GB" if number_bytes >= 1e9 else f"{number_bytes / 1e6:.1f} MB"
 
 
 def report(settings: Settings) -> int:

@@ -14,19 +14,21 @@ from studio.settings import ROOT
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 60
 
-WORDS = {"types", "errors", "text"}
+WORDS = {"types", "events", "errors", "text", "lineage"}
 """The shared words: they use the standard library alone, and every room but `diffusion` may use them."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "text": set(),
     "errors": {"text"},
     "types": {"errors"},
+    "events": {"types"},
+    "lineage": {"errors"},
     "environment": set(),
     "settings": WORDS,
     "diffusion": set(),
     "world": WORDS,
     "perception": WORDS | {"world"},
-    "engine": WORDS,
+    "engine": WORDS | {"diffusion"},
     "catalog": WORDS,
     "controls": WORDS,
     "quant": WORDS | {"diffusion"},
@@ -35,11 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": WORDS | {"engine", "settings"},
     "tabs": WORDS | {"ui", "engine", "settings", "diffusion", "checks", "world", "perception", "train"},
     "build": WORDS | {"settings", "engine", "catalog", "controls", "quant", "checks", "perception", "ui", "tabs"},
-    "evaluate": WORDS | {"settings", "build", "engine", "catalog", "checks", "world", "perception"},
-    "bench": WORDS | {"settings", "build", "engine", "catalog", "checks", "world", "perception", "evaluate"},
-    "doctor": WORDS | {"settings", "catalog"},
+    "evaluate": WORDS | {"settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"},
+    "bench": WORDS
+    | {"environment", "settings", "build", "engine", "catalog", "checks", "world", "perception", "evaluate"},
+    "doctor": WORDS | {"settings", "catalog", "engine"},
     "draw": WORDS | {"settings", "build", "engine"},
-    "__main__": WORDS | {"environment", "settings", "draw", "doctor", "train", "evaluate", "bench"},
+    "fetch": WORDS | {"settings", "build", "engine"},
+    "__main__": WORDS | {"environment", "settings", "draw", "fetch", "doctor", "train", "evaluate", "bench"},
 }
 STANDARD_LIBRARY_ONLY = WORDS | {"environment", "settings", "doctor"}
 PAGE = {"gradio", "modelscope_studio"}

@@ -14,29 +14,14 @@ from typing import Any, get_args
 import pytest
 from PIL import Image
 
-from studio.__main__ import Benchmark, Evaluation, Stage, main
+from studio.__main__ import Benchmark, Evaluation, Stage, main, module_of
 from studio.engine.infotext import read
 from studio.errors import GenerationFailed, InvalidInput
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow
+from studio.events import Decoding, Done, Event, Failed, GenerationResult, Loading, Queued, Step, Stopped, Timings
 from studio.settings import ROOT
-from studio.types import (
-    MAX_SEED,
-    Decoding,
-    Defaults,
-    Done,
-    Event,
-    Failed,
-    GenerationRequest,
-    GenerationResult,
-    Loading,
-    ModelSpec,
-    Queued,
-    Scheduler,
-    Step,
-    Stopped,
-    Timings,
-)
+from studio.types import MAX_SEED, Defaults, GenerationRequest, ModelSpec, Precision, Scheduler, Task
 
 DEFAULTS = Defaults(128, 128, 20, 4.0, Scheduler.DPMPP_2M)
 SPECS = {"little-world": ModelSpec("little-world", "base", "little_world", (), defaults=DEFAULTS)}
@@ -57,6 +42,9 @@ class FakeStudio:
     closed: bool = False
     requests: list[GenerationRequest] = field(default_factory=list)
     specs: dict[str, ModelSpec] = field(default_factory=lambda: SPECS)
+
+    def specs_for(self, task: Task) -> dict[str, ModelSpec]:
+        return self.specs
 
     @property
     def jobs(self) -> FakeStudio:
@@ -122,12 +110,14 @@ def test_generate_fills_the_gaps_with_the_models_defaults(studio: FakeStudio, tm
             num_inference_steps=20,
             guidance_scale=4.0,
             scheduler=Scheduler.DPMPP_2M,
+            precision=Precision.FAST,
         )
     ]
 
 
 def test_generate_takes_every_option(studio: FakeStudio, tmp_path: Path):
     words = "--prompt p --negative n --seed 1 --steps 3 --guidance 0 --sampler euler --width 64 --height 96"
+    words += " --precision exact"
     assert run("generate", *words.split(), "--model", "little-world", "--out", tmp_path / "a.png") == 0
     assert studio.requests == [
         GenerationRequest(
@@ -221,32 +211,6 @@ def test_a_bad_setting_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, ca
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments of each training that the command line starts."""
-    calls: list[dict[str, Any]] = []
-    module = ModuleType("studio.train.unet")
-    module.main = lambda options: calls.append(asdict(options))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "studio.train.unet", module)
-    return calls
-
-
-def test_train_hands_everything_to_the_stage(trained: list[dict[str, Any]], tmp_path: Path):
-    words = ["train", "unet", "--preset", "smoke", "--minutes", "0.5", "--resume", "--seed", "3"]
-    assert run(*words, "--init-from", tmp_path, "--out", tmp_path / "new") == 0
-    expected = {"preset": "smoke", "minutes": 0.5, "resume": True, "seed": 3}
-    assert trained == [{**expected, "init_from": tmp_path, "out": tmp_path / "new"}]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [["train", "nothing"], ["train", "unet", "--preset", "tpu"], ["train", "unet", "--minutes", "0"], ["train"]],
-)
-def test_train_refuses_what_it_does_not_know(trained: list[dict[str, Any]], words: list[str]):
-    assert run(*words) == 2
-    assert trained == []
-
-
-@pytest.fixture
 def question(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """`evaluate vae` and `bench text2img` answer with one row that misses its target, and print on the way."""
     calls: list[dict[str, Any]] = []
@@ -285,9 +249,22 @@ def test_a_table_is_printed_without_json(question: list[dict[str, Any]], capsys:
 
 def test_evaluate_hands_its_options_to_the_question(question: list[dict[str, Any]]):
     run(*["evaluate", "vae", "--model", "little-world", "--preset", "gpu", "--seed", "4", "--samples", "9"])
-    assert question == [{"model": "little-world", "preset": "gpu", "seed": 4, "samples": 9, "language": "en"}]
+    expected = {"model": "little-world", "preset": "gpu", "seed": 4, "samples": 9, "language": "en", "kind": None}
+    assert question == [expected]
+
+
+@pytest.mark.parametrize("words", [["train", "controlnet"], ["evaluate", "controlnet"]])
+def test_a_kind_of_map_has_to_be_named_where_there_are_kinds(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert run(*words) == 2
+    assert "canny, depth, pose" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["train", "unet"], ["evaluate", "vae"]])
+def test_a_kind_of_map_is_refused_where_there_are_none(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert run(*words, "--kind", "pose") == 2
+    assert words[1] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("room", "names"), [("train", Stage), ("evaluate", Evaluation), ("bench", Benchmark)])
 def test_every_name_on_the_command_line_has_its_module(room: str, names: Any):
-    assert [name for name in get_args(names) if find_spec(f"studio.{room}.{name}") is None] == []
+    assert [name for name in get_args(names) if find_spec(f"studio.{room}.{module_of(name)}") is None] == []

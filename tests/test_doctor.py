@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from studio import doctor
+from studio.catalog.sd15 import SD15
 from studio.doctor import Finding, examine_model, examine_models, examine_opencv, examine_packages, missing_files
+from studio.engine.places import Place
+from studio.errors import ModelUnavailable
 from studio.settings import ROOT, Settings
 from studio.text import LANGUAGES
+from studio.types import Source
 
 
 @pytest.fixture
@@ -131,3 +135,40 @@ def test_a_device_that_is_not_there_is_a_finding_and_no_error(monkeypatch: pytes
 @pytest.mark.parametrize(("number_bytes", "text"), [(1_234_000, "1.2 MB"), (16_000_000_000, "16.0 GB")])
 def test_sizes_are_said_in_units(number_bytes: int, text: str):
     assert doctor.size(number_bytes) == text
+
+
+def test_a_model_of_a_hub_is_not_needed_and_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    findings = {str(finding.values.get("name")): finding for finding in doctor.examine_hub_models(tmp_path)}
+    assert findings["sdxl"] == Finding(None, "doctor.model_absent", {"name": "sdxl", "size": "6.9 GB"})
+    assert "python -m studio download sdxl" in findings["sdxl"].line("zh")
+
+
+def test_a_model_that_lies_in_the_models_folder_is_told_once(tmp_path: Path):
+    (tmp_path / "sd15").mkdir()
+    assert "sd15" not in {finding.values.get("name") for finding in doctor.examine_hub_models(tmp_path)}
+    assert "sd15" in {finding.values.get("name") for finding in examine_models(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (
+            Place(SD15, None, Source("huggingface", "some/repo", "0123456789abcdef"), 2_100_000_000),
+            "ok  Model sd15, 2.1 GB, from some/repo @ 01234567",
+        ),
+        (
+            Place(SD15, ModelUnavailable("model_damaged", model="sd15", file="unet/config.json")),
+            "--  The model sd15 is damaged: unet/config.json is cut off, changed or no such file at all. "
+            "Download or copy it again.",
+        ),
+    ],
+)
+def test_a_model_in_the_cache_of_a_hub_is_told(place: Place, line: str):
+    assert doctor.examine_place(place).line("en") == line
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_being_offline_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    assert ("doctor.offline" in [finding.key for finding in doctor.examine_hub_models(tmp_path)]) is offline
