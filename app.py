@@ -1,6 +1,6 @@
 """Open the studio: `python app.py`, on this machine or on a Space."""
 
-from studio.environment import prepare
+from studio.environment import pause_collector, prepare, resume_collector
 
 prepare()
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings) -> tuple[Studio, "gr.Blocks"]:
-    """Serve the page, then make the models ready while people already look at it."""
+    """Serve the page, and make the models ready while people already look at it."""
+    pause_collector()
     from studio.ui.launch import hush, launch_options
 
     studio = build_studio(settings)
     page = build_app(studio).queue(api_open=False, max_size=64)
+    warm(studio, then=resume_collector)
     hush()
     page.launch(**launch_options(settings))
-    warm(studio)
     return studio, page
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from studio.catalog import FAMILIES
 from studio.controls import CONTROLS
 from studio.errors import StudioError
 from studio.settings import ROOT, Settings, resolve
-from studio.types import Family, ModelSpec, Source, Task
+from studio.types import Control, Family, ModelSpec, Source, Task
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from studio.perception.measure import Mark, Measure
 
 T = TypeVar("T")
+Specified = TypeVar("Specified", Family, Control)
 logger = logging.getLogger(__name__)
 
 
@@ -90,6 +91,7 @@ class Studio:
 
     settings: Settings
     catalog: tuple[Family, ...]
+    controls: tuple[Control, ...]
     eye: Eye | None
     store: Store
     engine: Late[Engine]
@@ -129,17 +131,18 @@ def build_studio(settings: Settings) -> Studio:
     from studio.engine.store import Store
     from studio.engine.upscale import Upscaler
 
-    catalog = offered(settings)
+    catalog, controls = offered(settings), offered_controls(settings)
     perception = settings.models_dir / "perception"
     store = Store(settings.data_dir / "history", settings.history_limit_bytes)
     return Studio(
         settings=settings,
         catalog=catalog,
+        controls=controls,
         eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
         store=store,
-        engine=Late(lambda: _build_engine(settings, catalog, store)),
+        engine=Late(lambda: _build_engine(settings, catalog, controls, store)),
         upscaler=Upscaler(settings.models_dir / "upscale"),
-        places=Places(FolderLoader(ROOT), {spec.id: spec for family in catalog for spec in family.specs}),
+        places=Places(FolderLoader(ROOT), _by_id((*catalog, *controls))),
         downloads=None if settings.public else Late(Downloads),
     )
 
@@ -149,37 +152,57 @@ def catalogue(settings: Settings) -> tuple[Family, ...]:
     return tuple(_placed(family, settings.models_dir) for family in FAMILIES)
 
 
+def all_specs(settings: Settings) -> dict[str, ModelSpec]:
+    """Every model that the studio knows, those of controls among them, by id."""
+    return _by_id((*catalogue(settings), *(_placed(control, settings.models_dir) for control in CONTROLS)))
+
+
+def offered_controls(settings: Settings) -> tuple[Control, ...]:
+    """The controls; where strangers use the studio, only with models that are carried or lie here, as `offered`."""
+    return tuple(_kept(_placed(control, settings.models_dir), settings) for control in CONTROLS)
+
+
 def offered(settings: Settings) -> tuple[Family, ...]:
     """The families of the catalogue; where strangers use the studio, only the models that it carries itself or that
     lie on its machine already."""
-    from studio.engine.loaders import FolderLoader
-    from studio.engine.places import Places
-
-    families = catalogue(settings)
-    if not settings.public:
-        return families
-    specs = {spec.id: spec for family in families for spec in family.specs}
-    carried = {model_id for model_id, spec in specs.items() if all(source.hub == "local" for source in spec.sources)}
-    kept = carried.union(Places(FolderLoader(ROOT), specs).present())
-    families = tuple(
-        replace(family, specs=tuple(spec for spec in family.specs if spec.id in kept)) for family in families
-    )
+    families = (_kept(family, settings) for family in catalogue(settings))
     return tuple(family for family in families if family.specs)
 
 
-def _placed(family: Family, models_dir: Path) -> Family:
-    """The same family with its local files looked for in another folder than the project's own."""
+def _kept(owner: Specified, settings: Settings) -> Specified:
+    """A family or a control with those models alone that whoever uses the studio may have."""
+    from studio.engine.loaders import FolderLoader
+    from studio.engine.places import Places
+
+    if not settings.public:
+        return owner
+    carried = {spec.id for spec in owner.specs if all(source.hub == "local" for source in spec.sources)}
+    kept = carried.union(Places(FolderLoader(ROOT), _by_id([owner])).present())
+    return replace(owner, specs=tuple(spec for spec in owner.specs if spec.id in kept))
+
+
+def _by_id(owners: Iterable[Family | Control]) -> dict[str, ModelSpec]:
+    return {spec.id: spec for owner in owners for spec in owner.specs}
+
+
+def _placed(owner: Specified, models_dir: Path) -> Specified:
+    """The same family or control with its local files looked for in another folder than the project's own."""
     if models_dir == ROOT / "models":
-        return family
+        return owner
 
-    def placed(source: Source) -> Source:
-        return replace(source, repo=str(models_dir / Path(source.repo).name)) if source.hub == "local" else source
+    def placed(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        return tuple(
+            replace(one, repo=str(models_dir / Path(one.repo).relative_to("models"))) if one.hub == "local" else one
+            for one in sources
+        )
 
-    specs = tuple(replace(spec, sources=tuple(map(placed, spec.sources))) for spec in family.specs)
-    return replace(family, specs=specs)
+    specs = (replace(one, sources=placed(one.sources), image_encoder=placed(one.image_encoder)) for one in owner.specs)
+    return replace(owner, specs=tuple(specs))
 
 
-def _build_engine(settings: Settings, catalog: tuple[Family, ...], store: Store) -> Engine:
+def _build_engine(
+    settings: Settings, catalog: tuple[Family, ...], controls: tuple[Control, ...], store: Store
+) -> Engine:
     """Find the device and open its queue."""
     import torch
 
@@ -206,7 +229,7 @@ def _build_engine(settings: Settings, catalog: tuple[Family, ...], store: Store)
         limit_bytes,
         found.device,
         found.dtype,
-        controls={control.id: control for control in CONTROLS},
+        controls={control.id: control for control in controls},
         ram_limit_bytes=found.ram_limit_bytes if on_cuda else 0,
     )
     return Engine(found, registry, JobQueue(registry, store))
@@ -220,10 +243,10 @@ def build_app(studio: Studio) -> gr.Blocks:
     return build_shell(studio, TABS)
 
 
-def warm(studio: Studio) -> threading.Thread:
+def warm(studio: Studio, then: Callable[[], object] = lambda: None) -> threading.Thread:
     """Open the engine, load the default model beside the page, and compile what its first picture needs.
 
-    What fails is logged here, and told to whoever asks for it.
+    What fails is logged here, and told to whoever asks for it. then: called at the end, whatever came of it.
     """
 
     def load() -> None:
@@ -235,6 +258,8 @@ def warm(studio: Studio) -> threading.Thread:
                 prepare(lease)
         except StudioError as error:
             logger.warning("%s", error.message(studio.settings.language))
+        finally:
+            then()
 
     thread = threading.Thread(target=load, name="warm", daemon=True)
     thread.start()

@@ -45,6 +45,7 @@ def test_a_job_that_a_kill_cut_is_told_and_the_history_is_there(browser: Browser
             expect(page.locator("#phase")).to_contain_text("step")
             process.kill()
             process.wait(timeout=20)
+            page.goto("about:blank")  # a page that is left open reloads itself when somebody answers again
         with running_studio(models, tmp_path, port) as (url, _):
             open_studio(page, url)
             expect(page.locator("#phase")).to_have_text("Cut short")
