@@ -101,10 +101,10 @@ def _draw(
     arguments = _task_arguments(request, view.vae_scale_factor)
     watch = _Stopwatch()
     notes = _truncation_notes(view.tokenizer, request)
-    embeds = _encode(view, request)
+    embeds = lease.embeddings(request, lambda: _encode(view, request))
     encode_seconds = watch.lap()
     with look_inside(view, request, lease) if inside else nullcontext() as look:
-        latents = _denoise(view, request, lease, context, meter, dict(**embeds, **arguments, **steered))
+        latents = _denoise(view, request, lease, context, dict(**embeds, **arguments, **steered))
     denoise_seconds = watch.lap()
     context.emit(Decoding())
     images = _composed(request, decode(view, latents))
@@ -183,7 +183,6 @@ def _denoise(
     request: GenerationRequest,
     lease: Lease,
     context: Context,
-    meter: Meter,
     arguments: dict[str, Any],
 ) -> torch.Tensor:
     """The finished latents (num_images, C, h, w). Image i starts from the noise of seed + i, drawn on the CPU."""
@@ -197,7 +196,6 @@ def _denoise(
         context.check_cancelled()
         if not tensors["latents"].isfinite().all():
             raise GenerationFailed("latents_not_finite", step=index + 1)
-        meter.sample()
         pictures = previews(denoised(), latent_rgb, size) if latent_rgb is not None else ()
         context.emit(Step(index + 1, pipeline.num_timesteps, pictures))
         return {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from studio.engine.adapted import AdaptedSet
 from studio.engine.budget import Key
 from studio.engine.loaders import ComponentSet
 from studio.engine.memory import Meter, PeakMeter
+from studio.engine.prompts import Embeddings, PromptCache
 from studio.engine.steering import UNSTEERED, Steering
 from studio.engine.views import build_view
 from studio.engine.working import RequestShape
@@ -43,6 +44,7 @@ class Lease:
     """Told how many bytes more (or, negative, fewer) the set takes now. Raises ModelUnavailable if they do not fit."""
     reserve_shape: Callable[[RequestShape], AbstractContextManager[Meter]] = _unreserved
     steering: Steering = UNSTEERED
+    prompts: PromptCache = field(default_factory=PromptCache, compare=False, repr=False)
 
     @property
     def spec(self) -> ModelSpec:
@@ -69,6 +71,14 @@ class Lease:
         if task not in classes:
             raise InvalidInput("not_with_this_model", field="controls", task=task.value, model=self.spec.name)
         return build_view(self.components, classes[task], scheduler, parts)
+
+    def embeddings(self, request: GenerationRequest, encode: Callable[[], Embeddings]) -> Embeddings:
+        """Those of a request's prompts, encoded if nobody asked for them lately. A clone's encoder may be adapted."""
+        if isinstance(self.components, AdaptedSet):
+            return encode()
+        guided = request.guidance_scale > 1.0
+        words = (request.prompt, request.negative_prompt if guided else "", guided)
+        return self.prompts.get((self.key, self.components.sha256, *words), encode)
 
     def reserve(self, request: GenerationRequest) -> AbstractContextManager[Meter]:
         """Keep room for what a request will need beside its models, and measure what it then takes."""

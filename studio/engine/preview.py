@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def watch_denoised(scheduler: Any) -> Callable[[], torch.Tensor]:
 
 def previews(denoised: torch.Tensor, latent_rgb: torch.Tensor, size: tuple[int, int]) -> tuple[Image.Image, ...]:
     """One RGB picture of `size` (width, height) per image of denoised latents (B, C, h, w)."""
-    channels_last = denoised.detach().float().cpu().movedim(1, -1)  # (B, h, w, C)
-    rgb = channels_last @ latent_rgb[:-1] + latent_rgb[-1]  # (B, h, w, 3) in [-1, 1]
-    pixels = ((rgb.clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte().numpy()
+    # NumPy: so few numbers are done before torch has woken its threads.
+    channels_last = np.moveaxis(denoised.detach().float().cpu().numpy(), 1, -1)  # (B, h, w, C)
+    rows = latent_rgb.numpy()
+    rgb = channels_last @ rows[:-1] + rows[-1]  # (B, h, w, 3) in [-1, 1]
+    pixels = ((rgb.clip(-1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8)
     return tuple(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR) for one in pixels)

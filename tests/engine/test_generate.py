@@ -134,6 +134,27 @@ def test_a_resident_model_is_not_announced_again(listener: Listener, request_for
     assert isinstance(listener.events[0], Step)
 
 
+def test_equal_words_are_encoded_once_and_give_the_same_bytes(
+    listener: Listener, request_for: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[tuple[str, str, float]] = []
+    encode = generating._encode
+
+    def counted(view: Any, request: GenerationRequest) -> Any:
+        encoded.append((request.prompt, request.negative_prompt, request.guidance_scale))
+        return encode(view, request)
+
+    monkeypatch.setattr(generating, "_encode", counted)
+    first = draw(listener, request_for(prompt="a cat"))
+    draw(listener, request_for(prompt="a cat", seed=5))
+    again = draw(listener, request_for(prompt="a cat"))
+    assert encoded == [("a cat", "", request_for().guidance_scale)]
+    assert [one.tobytes() for one in again] == [one.tobytes() for one in first]
+    draw(listener, request_for(prompt="a cat", negative_prompt="rain"))
+    draw(listener, request_for(prompt="a cat", negative_prompt="rain", guidance_scale=1.0))
+    assert len(encoded) == 3
+
+
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_every_step_shows_a_preview_of_each_image_in_its_size(
     listener: Listener, request_for: Requests, scheduler: Scheduler
