@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -18,6 +18,7 @@ import modelscope_studio.components.antd as antd
 from studio.errors import StudioError
 from studio.events import FINAL_EVENTS, Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped, Work
 from studio.text import t
+from studio.ui.attendance import Attendance
 from studio.ui.cut import cut_event, cut_record, refilled
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, plain
@@ -151,6 +152,7 @@ class JobFlow:
     job_id: gr.BrowserState
     outputs: list[Any]
     show: Callable[[Event, str], Iterator[Updates]]
+    attendance: Attendance = field(default_factory=Attendance)
 
     def connect(
         self,
@@ -174,6 +176,7 @@ class JobFlow:
                 job = self.studio.jobs.submit(work, name, keep=True)
             except StudioError as error:
                 return {self.owner: name, self.job_id: None, **self.panel.refused(error, language)}
+            self.attendance.left(self.studio.jobs, job)  # until its page tails it
             return {self.owner: name, self.job_id: job.id, **updates}
 
         outputs = [self.owner, self.job_id, self.panel.alert, *prepared]
@@ -220,11 +223,12 @@ class JobFlow:
             record = cut_record(self.studio, owner_of(owner), job_id)
             yield {self.panel.start: gr.skip()} if record is None else self.panel.updates(cut_event(record), language)
             return
-        for event in follow(job):
-            told = self.panel.updates(event, language)
-            for updates in self.show(event, language):
-                told = {**told, **updates}
-                yield told  # all of the event again: a browser may lose an update that another follows at once
+        with self.attendance.looking(self.studio.jobs, job):
+            for event in follow(job):
+                told = self.panel.updates(event, language)
+                for updates in self.show(event, language):
+                    told = {**told, **updates}
+                    yield told  # all of the event again: a browser may lose an update that another follows at once
 
     def stop(self, request: gr.Request, owner: object, job_id: object) -> None:
         """Ask the job to stop at its next step."""
