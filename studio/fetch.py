@@ -43,10 +43,10 @@ class Terminal:
 
 def fetch(model_id: str, settings: Settings) -> None:
     """Have a model of the catalogue on this machine. Raises StudioError that says what stands in the way."""
-    from studio.build import catalogue
+    from studio.build import all_specs
     from studio.engine.downloads import Download
 
-    specs = {spec.id: spec for family in catalogue(settings) for spec in family.specs}
+    specs = all_specs(settings)
     if model_id not in specs:
         raise InvalidInput("not_a_choice", field="model", value=model_id[:40], choices=", ".join(specs))
     source = Download(specs[model_id]).run(Terminal(settings.language))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ def file_sha256(path: Path) -> str:
 
 def weights_sha256(folder: Path) -> str:
     """One hash over all weight files of a folder, in the order of their names."""
+    return combined_sha256({path.name: file_sha256(path) for path in folder.glob("*.safetensors")})
+
+
+def combined_sha256(digests: Mapping[str, str]) -> str:
+    """One hash over files, in the order of their names. digests: SHA-256 of each by its name."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.name.encode())
-        digest.update(bytes.fromhex(file_sha256(path)))
+    for name in sorted(digests):
+        digest.update(name.encode())
+        digest.update(bytes.fromhex(digests[name]))
     return digest.hexdigest()
 
 
@@ -46,7 +52,11 @@ def require_base(folder: Path, part: str, base: Path) -> None:
 
 def require_built_on(name: str, facts: dict[str, Any], part: str, base: Path) -> None:
     """As `require_base`, for an artefact whose facts are read already. name: the artefact's, for the message."""
-    recorded, present = facts["builds_on"].get(part), weights_sha256(base)
+    require_same(name, part, facts["builds_on"].get(part), weights_sha256(base))
+
+
+def require_same(name: str, part: str, recorded: str | None, present: str) -> None:
+    """Refuse an artefact that was built on another `part` than the present one, both told by their hashes."""
     if recorded != present:
         short = {"recorded": str(recorded)[:12], "present": present[:12]}
         raise ModelUnavailable("other_base", model=name, part=part, **short)

@@ -105,12 +105,13 @@ class Defaults:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model that can be loaded: where its files are, and what it costs."""
+    """One model that can be loaded: where its files are (image_encoder: that of an IP-Adapter), and what it costs."""
 
     id: str
     kind: Literal["base", "controlnet", "ip_adapter", "lora", "upscaler", "perception"]
     family: str
     sources: tuple[Source, ...]
+    image_encoder: tuple[Source, ...] = ()
     dtype: str = "float32"
     native_size: int = 512
     bytes_estimate: int = 0
@@ -124,7 +125,6 @@ class ModelSpec:
     title: str = ""
     """Its name as people know it, the same in every language; without one, its id."""
     license_url: str = ""
-    """Where the whole licence can be read."""
     download_bytes: int = 0
     """What comes over the network, where a source is on a hub."""
     variant: str = ""
@@ -280,7 +280,7 @@ class GenerationRequest:
         _bounded("feather", self.feather, 0, MAX_FEATHER, whole=True)
         for name in ("prompt", "negative_prompt"):
             text = getattr(self, name)
-            if not isinstance(text, str):
+            if not isinstance(text, str) or any("\ud800" <= one <= "\udfff" for one in text):  # half a character
                 raise InvalidInput("not_text", field=name)
             if len(text) > MAX_PROMPT_CHARACTERS:
                 raise InvalidInput("too_long", field=name, maximum=MAX_PROMPT_CHARACTERS, value=len(text))

@@ -6,6 +6,7 @@ Zero weights learn: at y = w x the gradient of w is x, which is not zero; only t
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -45,3 +46,15 @@ class ControlledBlock(nn.Module):
         """scale: multiplies what is added; 0 leaves the copy out."""
         base: Tensor = self.frozen(x)
         return base if scale == 0 else base + scale * self.residual(x, condition)
+
+
+def controlled(x: Tensor, units: Sequence[tuple[ControlledBlock, Tensor, float]]) -> Tensor:
+    """A block with several copies beside it, each with its condition and its scale: what they add is summed.
+
+    y_c = F(x) + sum_i s_i (y_i - F(x)), where y_i is what unit i alone makes of it; 2302.05543, section 3.4
+    x: (B, C, H, W); units: of one and the same frozen block, at least one; returns (B, C_out, H, W).
+    """
+    total: Tensor = units[0][0].frozen(x)
+    for block, condition, scale in units:
+        total = total + scale * block.residual(x, condition)
+    return total

@@ -7,19 +7,33 @@ and the picture's notes say so. One request on one machine is always drawn by th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from studio.engine.loaders import storage_bytes
-from studio.engine.openvino import Bill, Call, Graph, GuidedGraph, Runtime, Shapes, convert_decoder, convert_unet
+from studio.engine.memory import storage_bytes
+from studio.engine.openvino import (
+    Bill,
+    Call,
+    Graph,
+    GuidedGraph,
+    ManyCall,
+    ManyGraph,
+    Runtime,
+    Shapes,
+    convert_controlnet,
+    convert_decoder,
+    convert_unet,
+)
 from studio.errors import ModelUnavailable, StudioError
 from studio.types import PipelineKey, Precision, Task
 
 if TYPE_CHECKING:
     import torch
 
+    from studio.engine.controlnets import Draw
     from studio.engine.registry import Lease
 
 AUTO, TORCH, OPENVINO = "auto", "torch", "openvino"
@@ -60,8 +74,27 @@ class Graphs:
     decoder: Graph
 
 
-def convert(runtime: Runtime, components: Mapping[str, Any]) -> Graphs:
-    """The graphs of a set of float32 components; they share its weights. Takes a second for the little world."""
+@dataclass(frozen=True)
+class ControlGraphs:
+    """The one part of a ControlNet's set."""
+
+    runtime: Runtime
+    controlnet: ManyGraph
+
+
+def convert(runtime: Runtime, components: Mapping[str, Any]) -> Graphs | ControlGraphs | None:
+    """The graphs of a set of float32 components; they share its weights. Takes a second for the little world.
+
+    None where there is nothing that OpenVINO could draw.
+    """
+    if "controlnet" in components:
+        controlnet = components["controlnet"]
+        if controlnet.config.addition_embed_type is not None:
+            return None
+        graph = ManyGraph(runtime, convert_controlnet(controlnet), storage_bytes([controlnet]))
+        return ControlGraphs(runtime, graph)
+    if "unet" not in components:
+        return None
     unet, vae = components["unet"], components["vae"]
     plain, controlled = convert_unet(unet)
     unet_bytes, vae_bytes = storage_bytes([unet]), storage_bytes([vae.decoder])
@@ -90,6 +123,10 @@ def install(view: Any, precision: Precision, lease: Lease) -> Backing:
     """Put the stand-ins into a view that they can draw for: a UNet that is not the set's own (a clone with adapters)
     is drawn by PyTorch."""
     graphs: Graphs | None = lease.pristine.graphs
+    if getattr(view, "controlnet", None) is not None:
+        from studio.engine.controlnets import of_one_view
+
+        view.controlnet = of_one_view(view.controlnet, partial(_drawn, lease, precision))
     if graphs is None:
         return Backing(notes=_torch_notes(precision, lease.pipeline))
     if view.unet is not lease.pristine.components["unet"]:
@@ -99,6 +136,14 @@ def install(view: Any, precision: Precision, lease: Lease) -> Backing:
     view.unet = UNetStandIn(view.unet, graphs, precision, lease.bill, backing)
     view.vae = DecoderStandIn(view.vae, graphs.decoder, precision, lease.bill, backing)
     return backing
+
+
+def _drawn(lease: Lease, precision: Precision, controlnet: Any) -> Draw | None:
+    """What draws a ControlNet of a lease in OpenVINO; None where PyTorch does, or where there is no room for it."""
+    for one, bill in lease.steering_sets:
+        if one.graphs is not None and one.components["controlnet"] is controlnet:
+            return ControlNetStandIn(controlnet, one.graphs.controlnet, precision, bill, Backing()).draw
+    return None
 
 
 def prepare(lease: Lease) -> None:
@@ -130,6 +175,11 @@ def _torch_notes(precision: Precision, key: PipelineKey) -> tuple[str, ...]:
     return ()
 
 
+def _are_silent(residuals: Sequence[torch.Tensor]) -> bool:
+    """Whether residuals add nothing anywhere: one zero stands for all."""
+    return all(one.numel() == 1 and not one.any() for one in residuals)
+
+
 class StandIn:
     """Takes the place of a module in a pipeline; what else is read of it is read of the module itself."""
 
@@ -145,6 +195,11 @@ class StandIn:
 
     def _draw(self, graph: Graph, *inputs: torch.Tensor) -> torch.Tensor | None:
         """The graph's output, or None where there is no room for the graph in memory."""
+        call = self._call(graph, inputs)
+        return call(*inputs) if call is not None else None
+
+    def _call(self, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> Call | None:
+        """What runs the graph for these inputs, or None where there is no room for it in memory."""
         shapes = tuple(tuple(tensor.shape) for tensor in inputs)
         if (graph, shapes) not in self._calls:
             try:
@@ -152,8 +207,7 @@ class StandIn:
             except ModelUnavailable:
                 self._backing.refused()
                 self._calls[graph, shapes] = None
-        call = self._calls[graph, shapes]
-        return call(*inputs) if call is not None else None
+        return self._calls[graph, shapes]
 
 
 class UNetStandIn(StandIn):
@@ -179,7 +233,9 @@ class UNetStandIn(StandIn):
         if unknown := given.keys() - UNET_INPUTS:
             raise TypeError(f"the converted UNet takes no {', '.join(sorted(unknown))}")
         added = given.get("added_cond_kwargs") or {}
-        residuals = (given.get(MID), *given.get(DOWN, ())) if MID in given else ()
+        residuals = (given[MID], *given.get(DOWN, ())) if MID in given else ()
+        if _are_silent(residuals):
+            residuals = ()
         graph = self._graphs.controlled_unet if residuals else self._uncontrolled(sample)
         time = timestep.to("cpu", copy=False).float().reshape(())
         output = self._draw(
@@ -194,6 +250,23 @@ class UNetStandIn(StandIn):
         half = len(sample) // 2
         is_guided = len(sample) == 2 * half and sample[:half].equal(sample[half:])
         return self._graphs.guided_unet if is_guided else self._graphs.unet
+
+
+class ControlNetStandIn(StandIn):
+    """The residuals of a ControlNet, computed by OpenVINO."""
+
+    def __init__(self, controlnet: Any, graph: ManyGraph, precision: Precision, bill: Bill, backing: Backing) -> None:
+        super().__init__(controlnet, precision, bill, backing)
+        self._graph = graph
+
+    def draw(
+        self, sample: torch.Tensor, timestep: torch.Tensor, words: torch.Tensor, hint: torch.Tensor
+    ) -> list[torch.Tensor] | None:
+        """As `controlnets.Draw`: sample (B, C, h, w), words (B, tokens, D), hint (B or 1, C_0, h, w)."""
+        hint = hint.expand(len(sample), -1, -1, -1)
+        inputs = (sample, timestep.to("cpu", copy=False).float().reshape(()), words, hint)
+        call = self._call(self._graph, inputs)
+        return call.all(*inputs) if isinstance(call, ManyCall) else None
 
 
 class DecoderStandIn(StandIn):

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from studio.engine.folders import INDEX, chosen_files, file_sha256, lacking, used_parts
+from studio.engine.folders import INDEX, chosen_files, file_sha256, lacking, network_files, used_parts
 from studio.engine.hub import CachedRepository, Record, default_cache
 from studio.engine.jobs import Job, JobQueue
 from studio.engine.remote import Hub, Listing, RemoteFile, has_contents
+from studio.engine.single import IMAGE_ENCODER, SINGLE_KINDS, mark_of
 from studio.errors import ModelUnavailable
 from studio.events import Context, Downloading
 from studio.types import ModelSpec, Source
@@ -36,9 +37,8 @@ LOCK = "studio.lock"
 def hub_source(spec: ModelSpec) -> Source:
     """The source from which a model can be downloaded. Raises ModelUnavailable if there is none."""
     for source in spec.sources:
-        if source.hub == "huggingface" and source.filename:
-            raise ModelUnavailable("single_file_not_supported", model=spec.id, file=source.filename)
         if source.hub == "huggingface":
+            mark_of(spec, source)
             return source
         if source.hub != "local":
             raise ModelUnavailable("hub_not_supported", model=spec.id, hub=source.hub)
@@ -65,18 +65,23 @@ class Download:
         with self._alone(repository):
             listing = hub.listing()
             context.check_cancelled()
-            prefix = f"{source.subfolder}/" if source.subfolder else ""
-            index = next((file for file in listing.files if file.name == prefix + INDEX), None)
-            if index is None:
-                raise ModelUnavailable("model_missing", model=self.spec.id, missing=prefix + INDEX)
             transfer = _Transfer(hub, repository, listing.commit, context)
-            transfer.bring((index,), told=False)
             snapshot = repository.snapshot(listing.commit)
-            files = (index, *plan(self.spec, listing, prefix, snapshot / index.name))
+            if self.spec.kind in SINGLE_KINDS:
+                files = plan_single(self.spec, source, listing)
+            else:
+                files = self._parts(source, listing, transfer, snapshot)
             transfer.bring(files)
             stored = {file.name: _sha256(file, snapshot) for file in files}
             repository.write_record(self.spec.id, Record(source.repo, source.revision, listing.commit, stored))
         return replace(source, revision=listing.commit)
+
+    def _parts(self, source: Source, listing: Listing, transfer: _Transfer, snapshot: Path) -> tuple[RemoteFile, ...]:
+        """The files of a whole model, whose index is brought to see what they are."""
+        prefix = _prefix(source)
+        index = _listed(self.spec, listing, prefix + INDEX)
+        transfer.bring((index,), told=False)
+        return (index, *plan(self.spec, listing, prefix, snapshot / index.name))
 
     @contextmanager
     def _alone(self, repository: CachedRepository) -> Iterator[None]:
@@ -110,6 +115,45 @@ def plan(spec: ModelSpec, listing: Listing, prefix: str, index: Path) -> tuple[R
             raise ModelUnavailable("model_missing", model=spec.id, missing=f"{part}/{lack}")
         planned += [by_name[folder + name] for name in chosen_files(names, library, spec.variant)]
     return tuple(planned)
+
+
+def plan_single(spec: ModelSpec, source: Source, listing: Listing) -> tuple[RemoteFile, ...]:
+    """Which files a model of one network needs of a repository: its own, and an IP-Adapter's those of its encoder.
+
+    Raises ModelUnavailable, before anything large has come.
+    """
+    prefix = _prefix(source)
+    if spec.kind == "controlnet":
+        return _network(spec, listing, prefix, "diffusers")
+    weights = (_listed(spec, listing, prefix + source.filename),)
+    if spec.kind != "ip_adapter":
+        return weights
+    elsewhere = [_prefix(one) for one in spec.image_encoder if (one.hub, one.repo) == (source.hub, source.repo)]
+    if spec.image_encoder and not elsewhere:
+        return weights  # another repository's, which is a model of its own
+    return weights + _network(spec, listing, next(iter(elsewhere), f"{prefix}{IMAGE_ENCODER}/"), "transformers")
+
+
+def _network(spec: ModelSpec, listing: Listing, folder: str, library: str) -> tuple[RemoteFile, ...]:
+    """The files of one network in a folder of a repository."""
+    names = [file.name.removeprefix(folder) for file in listing.files if file.name.startswith(folder)]
+    names = [name for name in names if "/" not in name]
+    for lack in lacking(names, library, spec.variant):
+        raise ModelUnavailable("model_missing", model=spec.id, missing=folder + lack)
+    return tuple(_listed(spec, listing, folder + name) for name in network_files(names, library, spec.variant))
+
+
+def _prefix(source: Source) -> str:
+    """Of the names of a source's files in its repository."""
+    return f"{source.subfolder}/" if source.subfolder else ""
+
+
+def _listed(spec: ModelSpec, listing: Listing, name: str) -> RemoteFile:
+    """A file of a repository. Raises ModelUnavailable if it has none of this name."""
+    for file in listing.files:
+        if file.name == name:
+            return file
+    raise ModelUnavailable("model_missing", model=spec.id, missing=name)
 
 
 class _Transfer:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from studio.errors import ModelUnavailable
+from studio.lineage import combined_sha256
 
 INDEX = "model_index.json"
 # Library of a part -> the name of its weights.
@@ -23,7 +25,9 @@ WEIGHTS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 # Parts of a Stable Diffusion folder that the studio does not run.
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
 # What a training leaves beside its weights; no part of the model.
-REMARKS = ("metrics.json",)
+REMARKS = ("metrics.json", "waking.json")
+# What is read beside the weights where a folder holds one network.
+NETWORK_TEXT = ("config.json", "preprocessor_config.json")
 HALF = "fp16"
 """How repositories call the half-precision copy that they keep beside the weights."""
 WITHOUT_WEIGHTS = ("tokenizer_config.json", "scheduler_config.json")
@@ -35,12 +39,16 @@ MAX_HEADER_BYTES = 100_000_000
 @dataclass(frozen=True)
 class ModelFolder:
     """A folder that has been looked through. parts: name -> library; variant: of the weights, "" or "fp16";
-    files: everything that loading reads."""
+    files: everything that loading reads; elsewhere: where a part lies that is in no folder of its own name."""
 
     path: Path
     parts: Mapping[str, str]
     variant: str
     files: tuple[Path, ...]
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+
+    def folder_of(self, part: str) -> Path:
+        return self.elsewhere.get(part, self.path / part)
 
 
 def used_parts(index: Mapping[str, Any], model_id: str) -> dict[str, str]:
@@ -75,6 +83,23 @@ def look_through(path: Path, model_id: str, prefer_half: bool = False) -> ModelF
     for file in files:
         check_whole(file, file.relative_to(path).as_posix(), model_id)
     return ModelFolder(path, parts, variant, files)
+
+
+def look_at_network(path: Path, library: str, model_id: str, prefer_half: bool = False) -> tuple[str, tuple[Path, ...]]:
+    """As `look_through`, of a folder that holds one network: which copy of its weights is read, and all files."""
+    names = _names_in(path)
+    variant = HALF if _takes_half({"": names}, {"": library}, prefer_half) else ""
+    for missing in _missing(path, names, library, variant, model_id):
+        raise ModelUnavailable("model_missing", model=model_id, missing=f"{path.name}/{missing}")
+    files = tuple(path / name for name in network_files(names, library, variant))
+    for file in files:
+        check_whole(file, f"{path.name}/{file.name}", model_id)
+    return variant, files
+
+
+def network_files(names: Iterable[str], library: str, variant: str) -> list[str]:
+    """Of the names in the folder of one network those that loading reads."""
+    return [one for one in chosen_files(names, library, variant) if ".safetensors" in one or one in NETWORK_TEXT]
 
 
 def _names_in(part: Path) -> list[str]:
@@ -138,29 +163,39 @@ def check_whole(file: Path, name: str, model_id: str) -> None:
 
 def tensor_names(file: Path) -> set[str]:
     """The names of the tensors in a file of weights that is whole."""
-    return _header(file).keys() - {"__metadata__"}
+    return read_header(file)[1].keys() - {"__metadata__"}
 
 
-def _header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors. Raises ValueError where it says nothing that makes sense."""
+def tensor_metadata(file: Path) -> dict[str, str]:
+    """What whoever wrote a file of weights that is whole said of it."""
+    return {str(name): str(told) for name, told in dict(read_header(file)[1].get("__metadata__") or {}).items()}
+
+
+def read_header(
+    file: Path, limit_bytes: int = MAX_HEADER_BYTES, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Where a safetensors file's header ends, and what it says. Raises ValueError where it makes no sense.
+
+    pairs_hook: is given the pairs of each object, as `json.loads` does; it sees keys that stand there twice.
+    """
     with file.open("rb") as opened:
         start = opened.read(HEADER_LENGTH_BYTES)
         if len(start) < HEADER_LENGTH_BYTES:
             raise ValueError("no header")
         (length,) = struct.unpack("<Q", start)
-        if length > MAX_HEADER_BYTES:
+        if length > limit_bytes:
             raise ValueError("no header")
-        header = json.loads(opened.read(length))
+        header = json.loads(opened.read(length), object_pairs_hook=pairs_hook)
     if not isinstance(header, dict):
         raise ValueError("no header")
-    return {**header, "__metadata__": {"end": HEADER_LENGTH_BYTES + length}}
+    return HEADER_LENGTH_BYTES + length, header
 
 
 def _weights_end_where_they_should(file: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
     try:
-        header = _header(file)
-        start = header.pop("__metadata__")["end"]
+        start, header = read_header(file)
+        header.pop("__metadata__", None)
         data_bytes = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
     except (ValueError, KeyError, TypeError, IndexError):
         return False
@@ -185,7 +220,18 @@ def file_sha256(file: Path) -> str:
 
 def file_digests(folder: ModelFolder) -> dict[str, str]:
     """SHA-256 of every file that a model is read from, by its name in the folder; cards and metrics do not count."""
-    return {file.relative_to(folder.path).as_posix(): file_sha256(file) for file in sorted(folder.files)}
+    named = ((Path(os.path.relpath(file, folder.path)).as_posix(), file) for file in sorted(folder.files))
+    return {name: file_sha256(file) for name, file in named}
+
+
+def part_digests(digests: Mapping[str, str]) -> dict[str, str]:
+    """Part -> the one hash over its weights that `lineage.weights_sha256` gives of its folder. digests: as above."""
+    weights: dict[str, dict[str, str]] = {}
+    for name, digest in digests.items():
+        part, _, file = name.rpartition("/")
+        if file.endswith(".safetensors"):
+            weights.setdefault(part, {})[file] = digest
+    return {part: combined_sha256(files) for part, files in weights.items()}
 
 
 def folder_sha256(digests: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from studio.engine.backends import install
 from studio.engine.entry import steps_of, steps_to_run, watch_start
 from studio.engine.inpaint import binary, blend, latent_region, soft_alpha
 from studio.engine.inside import look_inside
+from studio.engine.lora_tags import with_loras
 from studio.engine.memory import Meter, is_out_of_memory
 from studio.engine.preview import previews, watch_denoised
 from studio.engine.registry import Lease, Registry
@@ -58,6 +59,7 @@ def with_models(request: GenerationRequest, context: Context, draw: Callable[[Le
     GenerationFailed where memory ran out: what nobody leases has then left the device.
     """
     registry: Registry = context.registry
+    request = with_loras(request, registry.specs)
     for key in registry.keys_of(request):
         if not registry.is_resident(key):
             context.emit(Loading(key.base_id))
@@ -76,6 +78,7 @@ def generate(
 ) -> GenerationResult:
     """Draw the request's pictures with a leased model. Emits Step and Decoding; raises as `Generation.run`."""
     context.check_cancelled()
+    request = with_loras(request, context.registry.specs)
     if request.task not in lease.spec.tasks:
         choices = ", ".join(lease.spec.tasks)
         raise InvalidInput("not_a_choice", field="task", value=request.task.value, choices=choices)

@@ -90,14 +90,17 @@ class CachedRepository:
         except (ValueError, TypeError) as error:
             raise ModelUnavailable("model_damaged", model=model_id, file=file.name) from error
 
-    def find(self, source: Source, model_id: str) -> tuple[Path, Record | None] | None:
-        """The folder of a source, of the recorded commit if it was downloaded here; None where it is not cached."""
+    def find(self, source: Source, model_id: str, mark: str = INDEX) -> tuple[Path, Record | None] | None:
+        """The folder of a source, of the recorded commit if it was downloaded here; None where it is not cached.
+
+        mark: the file of it whose presence says that it is there.
+        """
         record = self.record(model_id)
         if record is not None and (record.repo, record.asked) != (source.repo, source.revision):
             record = None
         commit = record.revision if record is not None else self._commit_of(source.revision)
         snapshot = self.snapshot(commit) if commit else None
-        if snapshot is None or not (snapshot / source.subfolder / INDEX).is_file():
+        if snapshot is None or not (snapshot / source.subfolder / mark).is_file():
             return None
         return snapshot, record
 

@@ -1,7 +1,8 @@
-"""A finished picture as the bytes of a file."""
+"""A picture as the bytes of a file, and as a fingerprint."""
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -27,3 +28,9 @@ def thumbnail_bytes(image: Image, side: int = THUMBNAIL_SIDE) -> bytes:
     file = BytesIO()
     small.save(file, format="WEBP", quality=THUMBNAIL_QUALITY)
     return file.getvalue()
+
+
+def pixel_sha256(picture: Image) -> str:
+    """A hash of a picture's mode, size and pixels: the same whatever file they came from."""
+    head = f"{picture.mode} {picture.width}x{picture.height}\n"
+    return hashlib.sha256(head.encode() + picture.tobytes()).hexdigest()

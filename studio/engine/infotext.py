@@ -7,7 +7,6 @@ its own seed. Reading trusts nothing: it looks at no pixel, and every value pass
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -19,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from studio.engine.images import pixel_sha256 as pixel_sha256
+from studio.engine.lora_tags import lora_hashes, tagged, with_tags
 from studio.engine.parameters import SAMPLER_NAMES, compose, parse, split_sampler
+from studio.engine.recorded_controls import as_units, recorded, restored
 from studio.errors import InvalidInput, StudioError
 from studio.events import GenerationResult
 from studio.types import GenerationRequest, Scheduler, Task
@@ -40,6 +42,7 @@ RECORDED = (
 )
 # fmt: on
 PICTURES = ("init_image", "mask")
+CONTROLS = "controls"
 RECORDED_FROM_PICTURE: Mapping[Task, tuple[str, ...]] = MappingProxyType(
     {Task.TEXT_TO_IMAGE: (), Task.IMAGE_TO_IMAGE: ("strength",), Task.INPAINT: ("strength", "feather")}
 )
@@ -57,15 +60,16 @@ MAX_NAMED = 8
 EXIF_PART, USER_COMMENT = 0x8769, 0x9286
 SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 # Settings that another program's text may hold and that say nothing about how to draw.
-REMARKS = ("Model hash", "RNG", "User", "Version")
+REMARKS = ("Model hash", "Lora hashes", "RNG", "User", "Version")
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a picture says of itself. values: valid fields of a GenerationRequest, by name; an init image is none.
+    """What a picture says of itself. values: valid fields of a GenerationRequest, by name; no pictures.
 
     problems: what was not restored, or not exactly, as errors to be told. model_sha256: empty if it is not known.
-    sources: `pixel_sha256` of the pictures that it was drawn from, by field.
+    sources: `pixel_sha256` of the pictures that it was drawn from, by field; "controls.0.1" for the second picture of
+    the first control.
     """
 
     values: Mapping[str, Any]
@@ -109,18 +113,20 @@ def read(data: bytes, models: Collection[str]) -> Restored:
     sha256, sources = "", {}
     if (record := _own_record(found.get(OWN, ""))) is not None:
         values = {name: value for name, value in record["request"].items() if name in RECORDABLE}
-        _name_unknown(record["request"].keys() - {*values, *PICTURES}, problems)
+        _name_unknown(record["request"].keys() - {*values, *PICTURES, CONTROLS}, problems)
         sha256 = str(record.get("model_sha256", ""))[:64]
         if UPSCALED in record:
             problems.append(StudioError("picture_upscaled"))
         sources = {name: str(record["request"][name])[:64] for name in PICTURES if name in record["request"]}
+        uses, maps = restored(record["request"].get(CONTROLS, []), problems)
+        values, sources = {**values, **({CONTROLS: uses} if uses else {})}, {**sources, **maps}
     elif FOREIGN in found:
         if OWN in found:
             problems.append(StudioError("picture_record_unreadable"))
         values = _from_parameters(found[FOREIGN], problems)
     else:
         raise StudioError("picture_without_settings")
-    return Restored(_valid(values, models, problems), tuple(problems), sha256, sources)
+    return Restored(_valid(tagged(values), models, problems), tuple(problems), sha256, sources)
 
 
 def _record(request: GenerationRequest, index: int) -> dict[str, Any]:
@@ -131,19 +137,18 @@ def _record(request: GenerationRequest, index: int) -> dict[str, Any]:
         fields |= source_hashes(request)
         fields |= {name: getattr(request, name) for name in RECORDED_FROM_PICTURE[request.task]}
         fields["strength"] = float(request.strength)
-    return fields
+    return {**fields, **control_records(request)}
+
+
+def control_records(request: GenerationRequest) -> dict[str, Any]:
+    """What is kept of the controls of a request that has any, by the field's name."""
+    return {CONTROLS: recorded(request.controls)} if request.controls else {}
 
 
 def source_hashes(request: GenerationRequest) -> dict[str, str]:
     """`pixel_sha256` of the pictures that a request is drawn from, by field."""
     pictures = {name: getattr(request, name) for name in PICTURES}
     return {name: pixel_sha256(picture) for name, picture in pictures.items() if picture is not None}
-
-
-def pixel_sha256(picture: Picture) -> str:
-    """A hash of a picture's mode, size and pixels: the same whatever file they came from."""
-    head = f"{picture.mode} {picture.width}x{picture.height}\n"
-    return hashlib.sha256(head.encode() + picture.tobytes()).hexdigest()
 
 
 def _parameters(request: GenerationRequest, model_sha256: str, index: int) -> str:
@@ -159,10 +164,12 @@ def _parameters(request: GenerationRequest, model_sha256: str, index: int) -> st
         "Model": request.base_id,
         "Denoising strength": None if request.task is Task.TEXT_TO_IMAGE else _plain_number(request.strength),
         "Mask blur": request.feather if request.task is Task.INPAINT else None,
+        "Lora hashes": lora_hashes(request.controls),
+        **as_units(request.controls),
         "RNG": "CPU",
         "Version": VERSION,
     }
-    text = compose(request.prompt, request.negative_prompt, settings)
+    text = compose(with_tags(request.prompt, request.controls), request.negative_prompt, settings)
     # A chunk can hold neither a NUL nor half of a surrogate pair.
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 

@@ -45,6 +45,15 @@ class Lease:
     reserve_shape: Callable[[RequestShape], AbstractContextManager[Meter]] = _unreserved
     steering: Steering = UNSTEERED
     prompts: PromptCache = field(default_factory=PromptCache, compare=False, repr=False)
+    bills: Mapping[str, Callable[[int], None]] = field(default_factory=dict, compare=False, repr=False)
+    """As `bill`, of the sets of the controls, by their hashes."""
+
+    @property
+    def steering_sets(self) -> Iterator[tuple[ComponentSet, Callable[[int], None]]]:
+        """The sets of the request's controls, each with its own `bill`."""
+        for acting in self.steering.acting_controls:
+            for one in acting.sets:
+                yield one, self.bills.get(one.sha256, _unbilled)
 
     @property
     def spec(self) -> ModelSpec:

@@ -1,16 +1,17 @@
 """From a ModelSpec to components in memory: the only code that reads weights.
 
-A model is a folder in diffusers' format, the project's own or a snapshot in the hub's cache. Loading asks no hub:
-what is not there is downloaded on request (`downloads.py`), never on the way.
+A model is a folder in diffusers' format, the project's own or a snapshot in the hub's cache; what one network steers
+others with is read by `single.py`. Loading asks no hub: what is not there is downloaded on request (`downloads.py`),
+never on the way.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
+import posixpath
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,15 @@ from studio.engine.folders import (
     file_digests,
     folder_sha256,
     look_through,
+    part_digests,
     tensor_names,
 )
 from studio.engine.hub import CachedRepository, Record, default_cache
+from studio.engine.memory import storage_bytes
+from studio.engine.single import SINGLE_KINDS, builds_on, load_single, look_at_single, mark_of
 from studio.engine.tuning import Tuning, tune
 from studio.errors import ModelUnavailable
+from studio.lineage import require_same
 from studio.types import ModelSpec, PipelineKey, Source
 
 if TYPE_CHECKING:
@@ -48,7 +53,8 @@ class ComponentSet:
     components: diffusers' parts by name, the base scheduler among them. bytes: storage of all weights, each counted
     once. sha256: of the files it came from. latent_rgb: (C + 1, 3) float32, the UNet's latents and 1 to RGB in
     [-1, 1]. source: with the revision that was found. graphs: `backends.Graphs`, what OpenVINO draws of it; None where
-    PyTorch draws all of it.
+    PyTorch draws all of it. parts_sha256: part -> hash of its weights; builds_on: the same of the base that a
+    ControlNet, a LoRA or an IP-Adapter was trained on, where it tells.
     """
 
     components: Mapping[str, Any]
@@ -59,6 +65,16 @@ class ComponentSet:
     latent_rgb: torch.Tensor | None
     load_seconds: float
     graphs: Any = None
+    parts_sha256: Mapping[str, str] = field(default_factory=dict)
+    builds_on: Mapping[str, str] = field(default_factory=dict)
+
+    def require_base(self, base: ComponentSet) -> None:
+        """Refuse to steer a base whose weights are others than those that this one was trained on, as far as it says.
+
+        Raises ModelUnavailable that names both.
+        """
+        for part in self.builds_on.keys() & base.parts_sha256.keys():
+            require_same(self.spec.name, part, self.builds_on[part], base.parts_sha256[part])
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,8 @@ class Found:
         """Raise ModelUnavailable that names a file which is no longer what was downloaded. digests: SHA-256 by name."""
         recorded = self.record.files if self.record is not None else {}
         for name, digest in digests.items():
-            if recorded.get(f"{self.source.subfolder}/{name}".lstrip("/"), digest) != digest:
+            in_repository = posixpath.normpath(posixpath.join(self.source.subfolder, name))
+            if recorded.get(in_repository, digest) != digest:
                 raise ModelUnavailable("model_damaged", model=model_id, file=name)
 
 
@@ -83,12 +100,15 @@ class FolderLoader:
     the hub's cache, this person's own where it is None.
 
     convert: makes a set's graphs for OpenVINO of its components; tuning: how PyTorch shall run them on its device.
+    gates: by kind of a model of one network, what looks at its file before anything else does; it raises
+    ModelUnavailable to refuse it.
     """
 
     root: Path
     cache_dir: Path | None = None
     convert: Callable[[Mapping[str, Any]], Any] | None = None
     tuning: Tuning = field(default_factory=Tuning)
+    gates: Mapping[str, Callable[[ModelSpec, Path], None]] = field(default_factory=dict)
 
     def __call__(self, spec: ModelSpec, key: PipelineKey) -> ComponentSet:
         """Read the model in the key's dtype, onto its device. Raises ModelUnavailable, which says what is missing."""
@@ -96,23 +116,25 @@ class FolderLoader:
         found, folder = self.look(spec, key.dtype)
         digests = file_digests(folder)
         found.check(digests, spec.id)
-        components = _load_components(folder, key, spec.id)
+        single = spec.kind in SINGLE_KINDS
+        components = load_single(folder, key, spec) if single else _load_components(folder, key, spec.id)
         tune(components, self.tuning)
-        modules = [part for part in components.values() if hasattr(part, "parameters")]
         return ComponentSet(
             components=components,
             spec=spec,
             source=found.source,
-            bytes=storage_bytes(modules),
+            bytes=storage_bytes(components.values()),
             sha256=folder_sha256(digests),
-            latent_rgb=_latent_rgb(found.path, spec, components["vae"].config.latent_channels),
+            latent_rgb=None if single else _latent_rgb(found.path, spec, components["vae"].config.latent_channels),
             graphs=self._graphs(spec, key, components),
             load_seconds=time.perf_counter() - started,
+            parts_sha256=part_digests(digests),
+            builds_on=builds_on(folder, spec) if single else {},
         )
 
     def _graphs(self, spec: ModelSpec, key: PipelineKey, components: Mapping[str, Any]) -> Any:
         """What OpenVINO draws: float32 models as they were trained. None, and a line in the log, if it cannot."""
-        if self.convert is None or "unet" not in components or (key.dtype, key.quant_id) != ("float32", "none"):
+        if self.convert is None or (key.dtype, key.quant_id) != ("float32", "none"):
             return None
         try:
             return self.convert(components)
@@ -122,45 +144,48 @@ class FolderLoader:
 
     def find(self, spec: ModelSpec) -> Found:
         """The first of a model's sources that is at hand. Raises ModelUnavailable: what the last one lacked."""
+        return self._first(spec, spec.sources)
+
+    def look(self, spec: ModelSpec, dtype: str) -> tuple[Found, ModelFolder]:
+        """Where a model lies and what loading it would read; no weights are read. Raises ModelUnavailable."""
+        found, half = self.find(spec), dtype != "float32"
+        if spec.kind not in SINGLE_KINDS:
+            return found, look_through(found.path, spec.id, prefer_half=half)
+        encoder = self._first(spec, spec.image_encoder).path if spec.image_encoder else None
+        folder = look_at_single(found.path, spec, found.source.filename, encoder, half)
+        if spec.kind in self.gates:
+            self.gates[spec.kind](spec, folder.files[0])
+        return found, folder
+
+    def _first(self, spec: ModelSpec, sources: Sequence[Source]) -> Found:
+        """The first of some sources that is at hand. Raises ModelUnavailable: what the last one lacked."""
         failures = []
-        for source in spec.sources:
+        for source in sources:
             try:
                 return self._find(spec, source)
             except ModelUnavailable as error:
                 failures.append(error)
         raise failures[-1]
 
-    def look(self, spec: ModelSpec, dtype: str) -> tuple[Found, ModelFolder]:
-        """Where a model lies and what loading it would read; no weights are read. Raises ModelUnavailable."""
-        found = self.find(spec)
-        return found, look_through(found.path, spec.id, prefer_half=dtype != "float32")
-
     def _find(self, spec: ModelSpec, source: Source) -> Found:
         """Where one source's files are. Raises ModelUnavailable."""
-        if source.filename:
-            raise ModelUnavailable("single_file_not_supported", model=spec.id, file=source.filename)
+        mark = mark_of(spec, source)
         match source.hub:
             case "local":
                 folder = self.root / source.repo / source.subfolder
-                if not folder.is_dir():
-                    raise ModelUnavailable("model_missing", model=spec.id, missing=f"{folder.name}/")
+                if not (folder / source.filename).exists():
+                    missing = source.filename or f"{folder.name}/"
+                    raise ModelUnavailable("model_missing", model=spec.id, missing=missing)
                 return Found(folder, source)
             case "huggingface":
                 repository = CachedRepository(self.cache_dir or default_cache(), source.repo)
-                cached = repository.find(source, spec.id)
+                cached = repository.find(source, spec.id, mark)
                 if cached is None:
                     raise ModelUnavailable("not_downloaded", model=spec.id, repo=source.repo)
                 snapshot, record = cached
                 return Found(snapshot / source.subfolder, replace(source, revision=snapshot.name), record)
             case "modelscope":
                 raise ModelUnavailable("hub_not_supported", model=spec.id, hub=source.hub)
-
-
-def storage_bytes(modules: Iterable[torch.nn.Module]) -> int:
-    """The bytes of all parameters and buffers, storage that is shared counted once."""
-    tensors = itertools.chain.from_iterable((*module.parameters(), *module.buffers()) for module in modules)
-    storages = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _quiet() -> None:

@@ -135,6 +135,11 @@ def storages(parts: Iterable[Any]) -> dict[Hashable, int]:
     return found
 
 
+def storage_bytes(parts: Iterable[Any]) -> int:
+    """The bytes of all parts, storage that is shared counted once."""
+    return sum(storages(parts).values())
+
+
 def _tensors(part: Any) -> Iterator[torch.Tensor]:
     """Every tensor of a part."""
     import torch

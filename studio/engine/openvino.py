@@ -130,6 +130,21 @@ class Call:
         return _tensor(_outputs(self._request, map(_array, inputs))[0])
 
 
+class ManyGraph(Graph):
+    """A part of a model with several outputs, all of which are wanted."""
+
+    def call(self, shapes: Shapes, precision: Precision, bill: Bill) -> ManyCall:
+        return ManyCall(*self.compiled(shapes, precision, bill))
+
+
+class ManyCall(Call):
+    """Runs one compiled graph, for one thread at a time."""
+
+    def all(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Every output of the graph for these inputs, as tensors of their own."""
+        return [_tensor(one) for one in _outputs(self._request, map(_array, inputs))]
+
+
 class GuidedCall(Call):
     """Runs one step, and what is of the prompt alone only when the prompt is another one than at the step before."""
 
@@ -179,6 +194,16 @@ def convert_unet(unet: Any) -> tuple[Any, Any]:
     model = _convert(traced.TracedUNet(unet, time_text=len(examples) - residuals > 3), examples)
     split_gates(model)
     return _with_zeros(model, residuals), model
+
+
+def convert_controlnet(controlnet: Any) -> Any:
+    """A ControlNetModel as a model of open shapes: sample (B, C, h, w), timestep (), encoder_hidden_states
+    (B, tokens, D) and the embedded map (B, C_0, h, w), all float32, to its residuals, the mid block's last."""
+    from studio.engine import openvino_traced as traced
+
+    model = _convert(traced.TracedControlNet(controlnet), traced.controlnet_examples(controlnet))
+    split_gates(model)
+    return model
 
 
 def convert_decoder(vae: Any) -> Any:

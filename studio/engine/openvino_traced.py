@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from studio.engine.clone import clone_shared
+
 
 class TracedUNet(torch.nn.Module):
     """A UNet with ControlNet's residuals as inputs of their own.
@@ -42,6 +44,22 @@ class TracedUNet(torch.nn.Module):
         return output
 
 
+class TracedControlNet(torch.nn.Module):
+    """A ControlNet that is given its map embedded already: that is the same at every step."""
+
+    def __init__(self, controlnet: Any) -> None:
+        super().__init__()
+        self.controlnet = clone_shared(controlnet)
+        self.controlnet.controlnet_cond_embedding = torch.nn.Identity()
+
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor, hint: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """sample (B, C, h, w), timestep (), encoder_hidden_states (B, tokens, D), hint (B, C_0, h, w)."""
+        down, mid = self.controlnet(sample, timestep, encoder_hidden_states, hint, return_dict=False)
+        return (*down, mid)
+
+
 class TracedDecoder(torch.nn.Module):
     """The decoder of an autoencoder."""
 
@@ -74,6 +92,18 @@ def unet_examples(unet: Any) -> tuple[torch.Tensor, ...]:
         ids = 6 * config.addition_time_embed_dim
         examples += [torch.zeros(2, config.projection_class_embeddings_input_dim - ids), torch.zeros(2, 6)]
     return (*examples, *(torch.zeros(1, 1, 1, 1) for _ in range(1 + residual_count(unet))))
+
+
+def controlnet_examples(controlnet: Any) -> tuple[torch.Tensor, ...]:
+    """Inputs to trace a ControlNet with."""
+    config = controlnet.config
+    side = 2 ** len(config.down_block_types)
+    return (
+        torch.zeros(2, config.in_channels, side, side),
+        torch.tensor(500.0),
+        torch.zeros(2, 8, config.cross_attention_dim),
+        torch.zeros(2, config.block_out_channels[0], side, side),
+    )
 
 
 def decoder_example(vae: Any) -> tuple[torch.Tensor]:

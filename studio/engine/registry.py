@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
 from studio.engine.adapted import adapted_set
-from studio.engine.budget import held_bytes, parked_bytes
+from studio.engine.budget import Key, held_bytes, parked_bytes
 from studio.engine.entries import Entry, Wanted, residents
 from studio.engine.lease import Lease as Lease
 from studio.engine.loaders import ComponentSet
 from studio.engine.memory import Meter, Mover, PeakMeter, TorchMover
+from studio.engine.prompts import PromptCache
 from studio.engine.sharing import with_shared_parts
 from studio.engine.shelf import Shelf
 from studio.engine.snapshot import RegistrySnapshot, ResidentSnapshot, WorkingSnapshot
@@ -65,6 +67,7 @@ class Registry:
         self._shelf = Shelf(limit_bytes, ram_limit_bytes, mover or TorchMover(device), clock)
         self._working = WorkingMemory()
         self._last: WorkingSnapshot | None = None
+        self._prompts = PromptCache()
         for control in controls.values():
             for spec in control.specs:
                 self.admit(spec)
@@ -112,11 +115,14 @@ class Registry:
     def lease_for(self, request: GenerationRequest) -> Iterator[Lease]:
         """Hold what a request needs: its model, those of its controls, and a clone where a control puts weights on.
 
-        Raises InvalidInput for a control or a model that is not known or does not fit, and as `lease`.
+        Raises InvalidInput for a control or a model that is not known or does not fit, ModelUnavailable for one that
+        was trained on another base, and as `lease`.
         """
         uses = self._prepared(request)
         keys = self.keys_of(request)
         with self.lease_all(keys) as (base, *others):
+            for other in others:
+                other.components.require_base(base.components)
             sets = {other.key.base_id: other.components for other in others if isinstance(other.key, PipelineKey)}
             steering = Steering(
                 tuple(
@@ -124,11 +130,12 @@ class Registry:
                     for control_id in sorted({use.control_id for use in uses})
                 )
             )
+            bills = {other.components.sha256: other.bill for other in others}
             if steering.adapters:
                 with self._lease_clone(base, steering) as clone:
-                    yield clone
+                    yield replace(clone, bills=bills)
             else:
-                yield Lease(base.key, base.components, base.family, base.bill, base.reserve_shape, steering)
+                yield replace(base, steering=steering, bills=bills)
 
     def keys_of(self, request: GenerationRequest) -> list[PipelineKey]:
         """The keys of the models that a request needs, its own first. Raises InvalidInput."""
@@ -144,7 +151,7 @@ class Registry:
         wanted = Wanted(key, 0, lambda: adapted_set(base.components, steering.adapt))
         with self._shelf.hold([wanted]) as ((entry, value),):
             try:
-                yield Lease(key, value, base.family, partial(self._shelf.bill, entry), self._reserve, steering)
+                yield replace(self._lease(key, entry, value), steering=steering)
             except Exception:
                 self._shelf.forget(entry)
                 raise
@@ -175,6 +182,7 @@ class Registry:
         working_bytes = max(last.peak_bytes, last.predicted_bytes or 0) if last is not None else 0
         needed_bytes = self._leased_bytes() + working_bytes
         told = self._shelf.shortage(needed_bytes)
+        self._prompts.clear()
         self._shelf.relieve()
         return GenerationFailed("out_of_memory", device=self.device, **told)
 
@@ -209,8 +217,9 @@ class Registry:
 
         return Wanted(key, spec.bytes_in(key.dtype), make)
 
-    def _lease(self, key: PipelineKey, entry: Entry, value: ComponentSet) -> Lease:
-        return Lease(key, value, self._families[key.base_id], partial(self._shelf.bill, entry), self._reserve)
+    def _lease(self, key: Key, entry: Entry, value: ComponentSet) -> Lease:
+        family = self._families[value.spec.id]
+        return Lease(key, value, family, partial(self._shelf.bill, entry), self._reserve, prompts=self._prompts)
 
     def _prepared(self, request: GenerationRequest) -> list[ControlUse]:
         """A request's uses, each checked by its control and ready to run."""

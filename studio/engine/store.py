@@ -31,7 +31,7 @@ DATABASE, LOCK, RESERVE = "history.sqlite3", "lock", "reserve"
 RESERVE_BYTES = 256 * 1024
 """Kept free for what frees space: a deletion is itself written to the disk first."""
 PICTURE_FIELDS = ("init_image", "mask", "controls")
-"""The fields of a request that are, or carry, pictures: they are not kept, at most a hash of them."""
+"""The fields of a request that are, or carry, pictures: of those at most a hash is kept."""
 
 
 class Store:
@@ -264,7 +264,7 @@ def _is_alone(in_use: IO[str]) -> bool:
 def _request_values(request: GenerationRequest) -> dict[str, Any]:
     """A request's fields by name; of the pictures that it is drawn from, a hash of the pixels."""
     values = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURE_FIELDS}
-    return {**values, **infotext.source_hashes(request)}
+    return {**values, **infotext.source_hashes(request), **infotext.control_records(request)}
 
 
 def _remove(paths: Iterable[Path]) -> None:

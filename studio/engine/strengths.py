@@ -121,7 +121,7 @@ def draw(request: GenerationRequest, lease: Lease, context: Context) -> Image:
     """A request's only picture, without a word about its steps, once those who wait have had the device."""
     context.yield_device()
     with context.registry.lane:
-        return generate(request, lease, _Quiet(context)).images[0]
+        return generate(request, lease, Quiet(context)).images[0]
 
 
 def reconstruction(picture: Image, lease: Lease, seed: int) -> Image:
@@ -155,7 +155,7 @@ def _runs(request: GenerationRequest, strength: float) -> bool:
 
 
 @dataclass(frozen=True)
-class _Quiet:
+class Quiet:
     """A context that tells nothing of what runs inside, and stops when it is asked to."""
 
     context: Context

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -94,6 +96,25 @@ def test_a_number_that_is_not_finite_is_refused_with_field_and_limit(url: str, n
         event = json.load(answer)["event_id"]
     with urlopen(f"{call}/{event}", timeout=30) as stream:
         assert "guidance_scale must be a number from 0" in stream.read().decode()
+
+
+def test_direct_posts_do_not_get_past_the_queue(client: Client, url: str):
+    """Gradio's own door beside its queue is shut: what comes there runs no model, many at once neither."""
+    body = json.dumps({"data": list(GOOD.values())}).encode()
+
+    def post(door: str) -> tuple[int, str]:
+        asked = Request(f"{url}gradio_api/{door}/text2img", body, {"content-type": "application/json"})
+        try:
+            with urlopen(asked, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    doors = ["run", "api"] * 4
+    with ThreadPoolExecutor(len(doors)) as pool:
+        answers = list(pool.map(post, doors))
+    assert all(400 <= status < 500 and "image.png" not in text for status, text in answers), answers
+    assert ask(client)[1]["phase"] == "done"
 
 
 def test_errors_are_told_in_the_callers_language(url: str):

@@ -141,7 +141,7 @@ def test_a_labelled_picture_keeps_its_text_where_gradio_writes_it():
 
 
 def test_a_prompt_that_no_chunk_can_hold_is_written_all_the_same():
-    request = replace(REQUEST, prompt="half a pair \ud800 and a \0 sign")
+    request = replace(REQUEST, prompt="a NUL \0 and a lone \x1b sign")
     assert read(drawn(request), MODELS).values["prompt"] == request.prompt
 
 

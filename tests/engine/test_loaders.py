@@ -11,7 +11,8 @@ import torch
 from studio.catalog.little_world import LITTLE_WORLD
 from studio.catalog.sd15 import LATENT_RGB, SD15
 from studio.engine.hub import CachedRepository, Record
-from studio.engine.loaders import ComponentSet, FolderLoader, storage_bytes
+from studio.engine.loaders import ComponentSet, FolderLoader
+from studio.engine.memory import storage_bytes
 from studio.errors import ModelUnavailable
 from studio.types import ModelSpec, PipelineKey, Source
 

@@ -17,7 +17,8 @@ from studio.engine import backends
 from studio.engine.backends import Backing, UNetStandIn, convert, install, open_runtime, prepare
 from studio.engine.clone import clone_shared
 from studio.engine.generate import Generation
-from studio.engine.loaders import FolderLoader, storage_bytes
+from studio.engine.loaders import FolderLoader
+from studio.engine.memory import storage_bytes
 from studio.engine.openvino import MOST_COMPILED, Graph, GuidedGraph, Runtime, convert_unet
 from studio.engine.registry import Registry
 from studio.errors import StudioError

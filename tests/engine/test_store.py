@@ -21,7 +21,7 @@ from studio.types import GenerationRequest
 from tests.engine.histories import drawn, noise, wish
 
 LIMIT_BYTES = 10**9
-STRANGE = "half a pair \ud800, a NUL \0, ' OR 1=1 --"
+STRANGE = "a face \U0001f600, a NUL \0, ' OR 1=1 --"
 
 
 @pytest.fixture
