@@ -121,6 +121,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
     tokenizer = shared_tokenizer(run, folder)
     data = encoded_scenes(run, folder / "vae", tokenizer, 0, preset.scenes, preset.size)
     references = told_references(run, clip, tokenizer, 0, preset.scenes, preset.references, preset.size)
+    held_out = held_out_scenes(run, preset, folder, clip, tokenizer)
     empty = encode(tokenizer, [""])[0]
 
     torch.manual_seed(options.seed)
@@ -160,7 +161,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.save(parts)
     require_unchanged(base, before)
     if rank == 0:
-        finish(run, preset, cast(PicturePrompt, average.module), base, tokenizer)
+        finish(run, preset, cast(PicturePrompt, average.module), base, tokenizer, *held_out)
     run.barrier()
     run.close()
 
@@ -172,17 +173,29 @@ def folders(options: Options) -> tuple[Path, Path]:
     return MODELS / "little-world", MODELS / "little-world-clip"
 
 
+def held_out_scenes(
+    run: Run, preset: Preset, folder: Path, clip: Path, tokenizer: PreTrainedTokenizerFast
+) -> tuple[Latents, References]:
+    """Unseen scenes, and the same as references of each other. All processes ask for them at the same place."""
+    count, first = preset.held_out, FIRST_HELD_OUT_SEED
+    data = encoded_scenes(run, folder / "vae", tokenizer, first, count, preset.size)
+    return data, told_references(run, clip, tokenizer, first, count, count, preset.size)
+
+
 def finish(
-    run: Run, preset: Preset, adapter: PicturePrompt, base: Denoiser, tokenizer: PreTrainedTokenizerFast
+    run: Run,
+    preset: Preset,
+    adapter: PicturePrompt,
+    base: Denoiser,
+    tokenizer: PreTrainedTokenizerFast,
+    data: Latents,
+    references: References,
 ) -> None:
     """Measure what is shipped, and write it with the hashes of what it builds on."""
     folder, clip = folders(run.options)
     target = folder / "ip-adapter" if run.options.out else MODELS / "little-world-ip-adapter"
     adapter.save(target / FILE)
     adapter.load(target / FILE)
-    count = preset.held_out
-    data = encoded_scenes(run, folder / "vae", tokenizer, FIRST_HELD_OUT_SEED, count, preset.size)
-    references = told_references(run, clip, tokenizer, FIRST_HELD_OUT_SEED, count, count, preset.size)
     with adapter.on(base.unet):
         metrics = held_out_losses(base, data, references, run)
         save_sheet(run, base, folder / "vae", tokenizer, references, preset.size)
