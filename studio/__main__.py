@@ -20,15 +20,18 @@ from studio.evaluate.ask import Ask
 from studio.settings import Settings, spoken_language
 from studio.types import MAX_SEED, USUAL_FEATHER, Fit, Ground, Precision, Scheduler, Task
 
-Stage = Literal["clip", "vae", "unet", "perception", "upscale", "heads", "controlnet", "ip-adapter", "lora"]
+WorldStage = Literal["clip", "vae", "unet", "perception", "upscale", "heads", "controlnet", "ip-adapter", "lora"]
+Stage = Literal[WorldStage, "ddpm", "vae-lab", "noisy-classifier"]
 Preset = Literal["smoke", "cpu", "gpu"]
 Evaluation = Literal["text2img", "img2img", "vae", "perception", "controlnet", "ip-adapter", "lora", "diffusion"]
-Benchmark = Literal["text2img", "start", "tabs", "load", "world"]
-Drawing = Literal["text2img", "img2img", "inpaint"]
+Benchmark = Literal["text2img", "controlnet", "lora", "start", "tabs", "load", "world"]
+Drawing = Literal["text2img", "img2img", "inpaint", "controlnet", "ip_adapter"]
 Kind = Literal["canny", "depth", "pose"]
 Concept = Literal["blueprint", "pop_art", "rocket", "momo"]
+Where = Literal["all", "style", "layout"]
 LoraFormat = Literal["diffusers", "kohya"]
-WITH_KINDS = ("controlnet",)
+Schedule = Literal["linear", "scaled_linear", "cosine", "sigmoid"]
+WITH_KINDS, WITH_SCHEDULES = ("controlnet",), ("ddpm", "noisy-classifier")
 
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same result.")]
 ModelOption = Annotated[str | None, typer.Option(help="Which model; without it the one that the question is about.")]
@@ -78,12 +81,38 @@ def generate(
     invert: Annotated[bool, typer.Option("--invert", help="inpaint: draw what the mask leaves black.")] = False,
     fit: Annotated[Fit, typer.Option(help="How the picture comes to the size that is drawn.")] = Fit.CROP,
     ground: Annotated[Ground, typer.Option(help="The colour under and beside it.")] = Ground.WHITE,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="controlnet: KIND:MAP[:SCALE[:START[:END]]] to follow, such as depth:map.png:0.8; several are added. "
+            "KIND@DETECTOR:PICTURE... for a map that a detector finds, such as pose@openpose:photo.jpg."
+        ),
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="NAME[:WEIGHT] of a LoRA on the shelf, such as momo:0.8; several add up.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="ip_adapter: FILE[:WEIGHT] of a picture to draw after; up to four.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="ip_adapter: how strongly the references act.")] = 1.0,
+    start: Annotated[float, typer.Option(help="ip_adapter: from this share of the steps on.")] = 0.0,
+    end: Annotated[float, typer.Option(help="ip_adapter: up to this share of the steps.")] = 1.0,
+    where: Annotated[Where, typer.Option(help="ip_adapter: in which blocks of the UNet.")] = "all",
 ) -> None:
     """Draw one picture. What is not given is the model's own default."""
     from studio.draw import Origin, Wish, draw
+    from studio.steer import Mapped, Referred, Steer
 
-    origin = Origin(Task(task), image, mask, strength, feather, invert, fit, ground)
-    wish = Wish(model, prompt, negative, seed, steps, guidance, sampler, width, height, precision, origin)
+    if task == "controlnet" and not control:
+        raise StudioError("control_missing")
+    refers = task == "ip_adapter"
+    origin_task = Task.TEXT_TO_IMAGE if refers or task == "controlnet" else Task(task)
+    origin = Origin(origin_task, image, mask, strength, feather, invert, fit, ground)
+    steering: list[Steer] = [Mapped(one, fit, ground) for one in control or ()]
+    if refers or reference:
+        steering.append(Referred(tuple(reference or ()), scale, start, end, where))
+    told = (model, prompt, negative, seed, steps, guidance, sampler, width, height, precision)
+    wish = Wish(*told, origin, tuple(steering), tuple(lora or ()))
     draw(wish, out, Settings.from_env())
 
 
@@ -105,6 +134,7 @@ def train(
     trigger: Annotated[str | None, typer.Option(help="LoRA: the word that asks for what the pictures show.")] = None,
     concept: Annotated[Concept | None, typer.Option(help="LoRA: a concept that the base was never shown.")] = None,
     file_format: Annotated[LoraFormat | None, typer.Option("--format", help="LoRA: how the file is laid out.")] = None,
+    schedule: Annotated[Schedule | None, typer.Option(help="DDPM and its classifier: how the noise grows.")] = None,
 ) -> None:
     """Train one part of the little world and write it, with its card and its metrics."""
     _check_kind(stage, kind)
@@ -112,11 +142,12 @@ def train(
     for option, value in lora.items():
         if stage != "lora" and value is not None:
             raise StudioError("option_not_taken", name=stage, option=option)
+    if stage not in WITH_SCHEDULES and schedule is not None:
+        raise StudioError("option_not_taken", name=stage, option="--schedule")
     from studio.train.run import Options
 
-    options = Options(
-        preset, minutes, resume, init_from, seed, out, kind, images, trigger, concept, file_format or "diffusers"
-    )
+    told = (preset, minutes, resume, init_from, seed, out, kind, images, trigger, concept)
+    options = Options(*told, file_format or "diffusers", schedule)
     importlib.import_module(f"studio.train.{module_of(stage)}").main(options)
 
 

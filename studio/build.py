@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     import gradio as gr
     from PIL.Image import Image
 
+    from studio.detectors import Detectors
     from studio.engine.downloads import Downloads
     from studio.engine.jobs import JobQueue
+    from studio.engine.lora_shelf import LoraShelf
     from studio.engine.places import Places
     from studio.engine.registry import Registry
     from studio.engine.store import Store
     from studio.engine.upscale import Upscaler
     from studio.perception.measure import Mark, Measure
+    from studio.perception.network import Reading
 
 T = TypeVar("T")
 Specified = TypeVar("Specified", Family, Control)
@@ -38,6 +41,9 @@ class Eye(Protocol):
 
     def obedience(self, prompt: str, pictures: Sequence[Image]) -> list[tuple[Mark, ...]]:
         """For each picture a mark for every attribute that the prompt names."""
+
+    def read(self, pictures: Sequence[Image]) -> Reading:
+        """Whatever is seen in pictures of any size."""
 
 
 class Late(Generic[T]):
@@ -79,6 +85,9 @@ class LateEye:
     def obedience(self, prompt: str, pictures: Sequence[Image]) -> list[tuple[Mark, ...]]:
         return self._measure.get().obedience(prompt, pictures)
 
+    def read(self, pictures: Sequence[Image]) -> Reading:
+        return self._measure.get().read(pictures)
+
     def _open(self) -> Measure:
         from studio.perception.measure import Measure
 
@@ -96,6 +105,8 @@ class Studio:
     store: Store
     engine: Late[Engine]
     upscaler: Upscaler
+    detectors: Detectors
+    loras: LoraShelf
     places: Places
     downloads: Late[Downloads] | None
     """None where strangers use the studio: nothing is downloaded for them."""
@@ -125,8 +136,10 @@ class Studio:
 
 def build_studio(settings: Settings) -> Studio:
     """Put a studio together. Imports neither torch nor gradio."""
+    from studio.detectors import Detectors
     from studio.engine.downloads import Downloads
     from studio.engine.loaders import FolderLoader
+    from studio.engine.lora_shelf import LoraShelf
     from studio.engine.places import Places
     from studio.engine.store import Store
     from studio.engine.upscale import Upscaler
@@ -134,14 +147,18 @@ def build_studio(settings: Settings) -> Studio:
     catalog, controls = offered(settings), offered_controls(settings)
     perception = settings.models_dir / "perception"
     store = Store(settings.data_dir / "history", settings.history_limit_bytes)
+    shipped = {"little_world": settings.models_dir / "little-world" / "loras"}
+    loras = LoraShelf(shipped, settings.data_dir / "loras", _by_id(catalog), FolderLoader(ROOT).look)
     return Studio(
         settings=settings,
         catalog=catalog,
         controls=controls,
         eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
         store=store,
-        engine=Late(lambda: _build_engine(settings, catalog, controls, store)),
+        engine=Late(lambda: _build_engine(settings, catalog, controls, store, loras)),
         upscaler=Upscaler(settings.models_dir / "upscale"),
+        detectors=Detectors(settings.models_dir),
+        loras=loras,
         places=Places(FolderLoader(ROOT), _by_id((*catalog, *controls))),
         downloads=None if settings.public else Late(Downloads),
     )
@@ -201,7 +218,7 @@ def _placed(owner: Specified, models_dir: Path) -> Specified:
 
 
 def _build_engine(
-    settings: Settings, catalog: tuple[Family, ...], controls: tuple[Control, ...], store: Store
+    settings: Settings, catalog: tuple[Family, ...], controls: tuple[Control, ...], store: Store, loras: LoraShelf
 ) -> Engine:
     """Find the device and open its queue."""
     import torch
@@ -222,6 +239,7 @@ def _build_engine(
         ROOT,
         convert=partial(convert, runtime) if runtime is not None else None,
         tuning=Tuning(channels_last=on_cuda and found.channels_last, compiled=on_cuda and found.compile),
+        gates={"lora": loras.gate},
     )
     registry = Registry(
         catalog,
@@ -232,6 +250,8 @@ def _build_engine(
         controls={control.id: control for control in controls},
         ram_limit_bytes=found.ram_limit_bytes if on_cuda else 0,
     )
+    for spec in loras.specs():
+        registry.admit(spec)
     return Engine(found, registry, JobQueue(registry, store))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from studio.errors import InvalidInput, StudioError
 from studio.events import Decoding, Done, Event, Failed, GenerationResult, Loading, Queued, Row, Step, Stopped
 from studio.settings import Settings
+from studio.steer import Steer, Steered, file_bytes
 from studio.text import t
 from studio.types import (
     MAX_SEED,
@@ -49,22 +50,12 @@ class Origin:
         size = (request.width, request.height)
         strength = USUAL_STRENGTH[self.task] if self.strength is None else self.strength
         request = replace(request, task=self.task, strength=strength, feather=self.feather)
-        picture, opened = source_picture(_file("image", self.image), size, self.fit, self.ground)
+        picture, opened = source_picture(file_bytes("image", self.image), size, self.fit, self.ground)
         request = replace(request, init_image=picture)
         if self.task is Task.INPAINT:
-            mask = source_mask(_file("mask", self.mask), opened, size, self.fit)
+            mask = source_mask(file_bytes("mask", self.mask), opened, size, self.fit)
             request = replace(request, mask=binary(mask, self.invert))
         return request, opened.notes
-
-
-def _file(name: str, path: Path | None) -> bytes:
-    """The bytes of a picture's file. Raises InvalidInput by the name of its option."""
-    if path is None:
-        raise InvalidInput("needs_image", field=name)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput("not_readable", field=name, value=path, reason=error.strerror) from error
 
 
 @dataclass(frozen=True)
@@ -82,15 +73,20 @@ class Wish:
     height: int | None = None
     precision: Precision | None = None
     origin: Origin = field(default_factory=Origin)
+    steering: tuple[Steer, ...] = ()
+    loras: tuple[str, ...] = ()
+    """NAME:WEIGHT of each, as in `<lora:NAME:WEIGHT>`."""
 
     def request(self, specs: Mapping[str, ModelSpec]) -> GenerationRequest:
         """The wish with every gap filled. Raises InvalidInput that names the field and its limit."""
         if self.model not in specs:
             raise InvalidInput("not_a_choice", field="model", value=self.model[:40], choices=", ".join(specs))
+        from studio.engine.lora_tags import read_tag
+
         defaults = specs[self.model].defaults
         return GenerationRequest(
             base_id=self.model,
-            prompt=self.prompt,
+            prompt=" ".join([self.prompt, *(str(read_tag(one)) for one in self.loras)]),
             negative_prompt=self.negative,
             seed=secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed,
             num_inference_steps=defaults.num_inference_steps if self.steps is None else self.steps,
@@ -110,7 +106,12 @@ def draw(wish: Wish, out: Path, settings: Settings) -> None:
     from studio.engine.generate import Generation
 
     services = build_studio(settings)
-    request, notes = wish.origin.drawn_from(wish.request(services.specs_for(wish.origin.task)))
+    specs = services.specs_for(wish.origin.task)
+    request, notes = wish.origin.drawn_from(wish.request(specs))
+    if wish.steering:
+        size = (request.width, request.height)
+        steered = Steered(specs[wish.model].family, services.controls, size, services.detectors)
+        request = replace(request, controls=tuple(one.use(steered) for one in wish.steering))
     for note in notes:
         _tell(t("cli.note_picture", settings.language, note=t(f"note.{note}", settings.language)))
     jobs = services.jobs

@@ -28,22 +28,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diffusion": set(),
     "world": WORDS,
     "perception": WORDS | {"world"},
+    "detectors": WORDS | {"world", "perception"},
     "engine": WORDS | {"diffusion"},
     "catalog": WORDS,
-    "controls": WORDS,
+    "controls": WORDS | {"diffusion"},
     "quant": WORDS | {"diffusion"},
     "checks": WORDS | {"diffusion"},
     "train": WORDS | {"diffusion", "world", "perception"},
-    "ui": WORDS | {"engine", "settings"},
-    "tabs": WORDS | {"ui", "engine", "settings", "diffusion", "checks", "world", "perception", "train"},
-    "build": WORDS | {"settings", "engine", "catalog", "controls", "quant", "checks", "perception", "ui", "tabs"},
+    "ui": WORDS | {"engine", "settings", "world"},
+    "tabs": WORDS | {"ui", "engine", "settings", "diffusion", "checks", "world", "perception", "detectors", "train"},
+    "build": WORDS
+    | {"settings", "engine", "catalog", "controls", "detectors", "quant", "checks", "perception", "ui", "tabs"},
     "evaluate": WORDS | {"settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"},
     "bench": WORDS
-    | {"environment", "settings", "build", "engine", "catalog", "checks", "world", "perception", "evaluate"},
+    | {"environment", "settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"}
+    | {"evaluate"},
     "doctor": WORDS | {"settings", "catalog", "engine"},
-    "draw": WORDS | {"settings", "build", "engine"},
+    "steer": WORDS | {"engine"},
+    "draw": WORDS | {"settings", "steer", "build", "engine"},
     "fetch": WORDS | {"settings", "build", "engine"},
-    "__main__": WORDS | {"environment", "settings", "draw", "fetch", "doctor", "train", "evaluate", "bench"},
+    "__main__": WORDS | {"environment", "settings", "steer", "draw", "fetch", "doctor", "train", "evaluate", "bench"},
 }
 STANDARD_LIBRARY_ONLY = WORDS | {"environment", "settings", "doctor"}
 PAGE = {"gradio", "modelscope_studio"}
@@ -51,7 +55,7 @@ PAGE_ROOMS = {"build", "ui", "tabs"}
 NAME_ANY_TYPE = {"ui", "tabs"}
 """They are handed what `build` has put together: for the type checker they may say what it is."""
 HEAVY = {"diffusers", "transformers"}
-HEAVY_INSIDE_FUNCTIONS = {"engine", "catalog", "controls", "quant"}
+HEAVY_INSIDE_FUNCTIONS = {"engine", "catalog", "controls", "detectors", "quant"}
 HEAVY_ROOMS = HEAVY_INSIDE_FUNCTIONS | {"train", "evaluate", "bench"}
 
 

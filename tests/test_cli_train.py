@@ -62,3 +62,8 @@ def test_what_only_a_lora_takes_is_refused_elsewhere(option: tuple[str, str], ca
     assert run("train", "unet", *option) == 2
     told = capsys.readouterr().err
     assert option[0] in told and "unet" in told
+
+
+def test_a_schedule_is_refused_where_there_is_none_to_choose(capsys: pytest.CaptureFixture[str]):
+    assert run("train", "unet", "--schedule", "cosine") == 2
+    assert "--schedule" in capsys.readouterr().err

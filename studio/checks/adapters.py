@@ -1,4 +1,4 @@
-"""Checks of what is put beside a frozen network: zero convolutions and low-rank patches."""
+"""Checks of what is put beside a frozen network: zero convolutions, low-rank patches and pictures beside the text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from studio.checks.check import Check, Subject, differs, distance
 from studio.diffusion import lora
-from studio.diffusion.zero_conv import ControlledBlock
+from studio.diffusion.decoupled import decoupled_attention
+from studio.diffusion.zero_conv import ControlledBlock, controlled
 
 RANK, ALPHA = 4, 8.0
 
@@ -36,6 +37,31 @@ def _learns(on: Subject) -> float:
         loss = (block.frozen(x) + block.zero_out(inside) - 1).square().sum()
         of_weight, of_input = torch.autograd.grad(loss, (block.zero_out.weight, inside))
     return float(of_input.abs().max() / of_weight.abs().max())
+
+
+def _trained(on: Subject) -> tuple[list[ControlledBlock], Tensor, Tensor]:
+    """Two controls of one convolution that have been trained, a picture and a condition, in float64."""
+    first, x, condition = _controlled(on)
+    generator = on.generator(19)
+    units = [ControlledBlock(first.frozen, 4, 6, 2).double() for _ in range(2)]
+    for unit in units:
+        for parameter in (*unit.zero_in.parameters(), *unit.zero_out.parameters()):
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return units, x.double(), condition.double()
+
+
+def _control_off(on: Subject) -> float:
+    (unit, _), x, condition = _trained(on)
+    return differs(unit(x, condition, 0.0), unit.frozen(x))
+
+
+def _control_sum(on: Subject) -> float:
+    """Two units together, against what each adds alone."""
+    (one, two), x, condition = _trained(on)
+    base, scales = one.frozen(x), (0.7, 1.6)
+    alone = [unit(x, condition, scale) - base for unit, scale in zip((one, two), scales, strict=True)]
+    both = controlled(x, [(unit, condition, scale) for unit, scale in zip((one, two), scales, strict=True)])
+    return distance(both, base + alone[0] + alone[1])
 
 
 def _weights(on: Subject) -> tuple[Tensor, lora.LowRank, Tensor]:
@@ -79,6 +105,31 @@ def _truncated(on: Subject) -> float:
     return distance(lost, lora.spectrum(delta)[kept:].norm())
 
 
+def _attended(on: Subject, scale: float, silent: bool = False) -> Tensor:
+    """Places that look at a text and a picture. silent: the picture's values are zero. (1, 2, 9, 8)"""
+    g = on.generator(18)
+    query, *tokens = (torch.randn(1, 2, n, 8, generator=g, dtype=torch.float64) for n in (9, 6, 6, 4, 4))
+    key, value = tokens[2:]
+    picture = (key, torch.zeros_like(value) if silent else value)
+    return decoupled_attention(query, (tokens[0], tokens[1]), picture, scale)
+
+
+def _picture_off(on: Subject) -> float:
+    g = on.generator(18)
+    query, key, value = (torch.randn(1, 2, n, 8, generator=g, dtype=torch.float64) for n in (9, 6, 6))
+    return differs(_attended(on, 0.0), F.scaled_dot_product_attention(query, key, value))
+
+
+def _picture_affine(on: Subject) -> float:
+    """Between and beyond the scales 0 and 1."""
+    none, full = _attended(on, 0.0), _attended(on, 1.0)
+    return max(distance(_attended(on, scale), none + scale * (full - none)) for scale in (0.25, 0.5, 2.0))
+
+
+def _picture_silent(on: Subject) -> float:
+    return max(differs(_attended(on, scale, silent=True), _attended(on, 0.0)) for scale in (0.5, 1.0))
+
+
 CHECKS = (
     Check(
         "zero_conv.base",
@@ -94,6 +145,22 @@ CHECKS = (
         "Zhang et al. (2302.05543), section 3.1",
         _learns,
         0.0,
+        ("seed",),
+    ),
+    Check(
+        "zero_conv.off",
+        r"s = 0 \Rightarrow y_c = F(x) + s\, Z(\cdot) = F(x)",
+        "Zhang et al. (2302.05543), eq. 2",
+        _control_off,
+        0.0,
+        ("seed",),
+    ),
+    Check(
+        "zero_conv.sum",
+        r"y_c = F(x) + \sum_i s_i\, (y_i - F(x))",
+        "Zhang et al. (2302.05543), section 3.4",
+        _control_sum,
+        1e-12,
         ("seed",),
     ),
     Check(
@@ -134,6 +201,30 @@ CHECKS = (
         "Eckart and Young (1936)",
         _truncated,
         1e-10,
+        ("seed",),
+    ),
+    Check(
+        "ip_adapter.base",
+        r"\lambda = 0 \Rightarrow Z = \mathrm{Attention}(Q, K, V)",
+        "Ye et al. (2308.06721), eq. 5",
+        _picture_off,
+        0.0,
+        ("seed",),
+    ),
+    Check(
+        "ip_adapter.affine",
+        r"Z_\lambda = Z_0 + \lambda (Z_1 - Z_0)",
+        "Ye et al. (2308.06721), eq. 5",
+        _picture_affine,
+        1e-12,
+        ("seed",),
+    ),
+    Check(
+        "ip_adapter.empty",
+        r"V' = 0 \Rightarrow Z_\lambda = Z_0",
+        "Ye et al. (2308.06721), eq. 5",
+        _picture_silent,
+        0.0,
         ("seed",),
     ),
 )

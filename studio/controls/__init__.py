@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from studio.controls import canny, depth, ip_adapter, lora, pose
 from studio.types import Control
 
-CONTROLS: tuple[Control, ...] = ()
+CONTROLS: tuple[Control, ...] = (canny.CONTROL, depth.CONTROL, pose.CONTROL, ip_adapter.CONTROL, lora.CONTROL)

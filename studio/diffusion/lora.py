@@ -91,6 +91,22 @@ def truncated(delta: Tensor, rank: int) -> LowRank:
     return LowRank(root[:, None] * vh[:rank], u[:, :rank] * root, float(rank))
 
 
+def factored(down: Tensor, up: Tensor, rank: int) -> LowRank:
+    """As `truncated` of up @ down, without ever forming it: down = R_d^T Q_d^T, up = Q_u R_u, SVD of R_u R_d^T alone.
+
+    down: (r, in); up: (out, r); costs O(r^2 (out + in)). Raises ValueError for a rank below 1 or above r.
+    """
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    inner = truncated(r_up @ r_down.T, rank)
+    return LowRank(inner.down @ q_down.T, q_up @ inner.up, float(rank))
+
+
+def factor_spectrum(down: Tensor, up: Tensor) -> Tensor:
+    """As `spectrum` of up @ down: its singular values above 0, falling. (r, in), (out, r) -> (min(r, in, out),)"""
+    return spectrum(torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T)
+
+
 @dataclass(frozen=True)
 class DeltaNorms:
     """How large a change is. relative: the Frobenius norm against the weight's; effective_rank: exp of the entropy of

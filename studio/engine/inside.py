@@ -10,7 +10,7 @@ watched itself. In every case the picture has the bytes that it has unwatched.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studio.engine.adapted import AdaptedSet
+from studio.engine.backends import DOWN, MID
 from studio.engine.clone import clone_shared
+from studio.engine.inside_references import listen_to_references
+from studio.engine.maps import Maps, MeanMaps, attention_shares, grid_of, resized, within
 from studio.engine.preview import previews, watch_denoised
 from studio.engine.words import Word, placed_words
 from studio.types import GenerationRequest
@@ -37,8 +40,6 @@ MAX_GRID = 32
 MAX_FRAME_SIDE = 128
 """In pixels, of a step's small pictures; one pixel per latent below that."""
 
-Maps = np.ndarray[tuple[int, int, int, int], np.dtype[np.float16]]
-
 
 @dataclass(frozen=True)
 class Frame:
@@ -47,7 +48,8 @@ class Frame:
     noisy: x_t as the UNet reads it, of variance one with every sampler; denoised: the x0 predicted from it; both one
     small RGB picture per image, or none where the model has no map from latents to colours. maps: (images, words + 1,
     h, w), how much of its cross-attention each place gives to each word, averaged over heads and layers; the last
-    column is all that is no word, and the columns sum to one.
+    column is all that is no word, and the columns sum to one. references: (images, references, h, w), the share of each
+    reference picture in the cross-attentions' sums, beside the prompt's; None without an IP-Adapter.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Frame:
     noisy: tuple[Image, ...]
     denoised: tuple[Image, ...]
     maps: Maps
+    references: Maps | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,16 @@ class Inside:
     """What was seen of one generation.
 
     guidance: for each of `total_steps` and each image |g (c - u)| / |u + g (c - u)|, where u and c are the UNet's
-    outputs without and with the prompt and g is the guidance scale; empty where guidance was off.
+    outputs without and with the prompt and g is the guidance scale; empty where guidance was off. residuals: for each
+    step the root mean square of what ControlNets add to each skip on the UNet's way down, from the first to the last,
+    and to its middle; empty without one.
     """
 
     words: tuple[Word, ...]
     frames: tuple[Frame, ...]
     guidance: tuple[tuple[float, ...], ...]
     total_steps: int
+    residuals: tuple[tuple[float, ...], ...] = ()
 
 
 @contextmanager
@@ -124,6 +130,7 @@ class Watched:
         if self._shadow is not None and self._look.is_kept:
             self._shadow(sample, timestep, *args, **kwargs)
         self._look.compare(output[0])
+        self._look.weigh(kwargs.get(DOWN) or (), kwargs.get(MID))
         return output
 
 
@@ -136,15 +143,15 @@ class Look:
         self._hooks: list[RemovableHandle] = []
         self._frames: list[Frame] = []
         self._guidance: list[tuple[float, ...]] = []
+        self._residuals: list[tuple[float, ...]] = []
         self._step = 0
         self._noisy: torch.Tensor
         self._timestep = 0.0
-        self._maps: torch.Tensor | None = None
-        self._layers = 0
+        self._maps, self._references = MeanMaps(), MeanMaps()
 
     def seen(self) -> Inside:
         """All of it, once the call has ended."""
-        return Inside(self._words, tuple(self._frames), tuple(self._guidance), self._step)
+        return Inside(self._words, tuple(self._frames), tuple(self._guidance), self._step, tuple(self._residuals))
 
     @property
     def is_kept(self) -> bool:
@@ -164,6 +171,8 @@ class Look:
                 attend = functools.partial(self._attend, layer.heads, layer.scale, queries)
                 self._hooks.append(layer.to_q.register_forward_hook(functools.partial(_keep, queries)))
                 self._hooks.append(layer.to_k.register_forward_hook(attend))
+        images = self._request.num_images
+        self._hooks += listen_to_references(unet, images, lambda: self.is_kept, self._refer)
 
     def following(self, scheduler: Any) -> Callable[..., Any]:
         """The scheduler's step, which also ends a frame."""
@@ -182,7 +191,7 @@ class Look:
         """The UNet is given x_t: of its batch the last rows are those that read the prompt."""
         self._noisy = sample[-self._request.num_images :]
         self._timestep = float(timestep)
-        self._maps, self._layers = None, 0
+        self._maps, self._references = MeanMaps(), MeanMaps()
 
     def compare(self, output: torch.Tensor) -> None:
         """The UNet's output comes in two halves where guidance is on: without and with the prompt."""
@@ -191,6 +200,13 @@ class Look:
             push = self._request.guidance_scale * (with_prompt - without)  # (B, C, h, w)
             share = push.flatten(1).norm(dim=1) / (without + push).flatten(1).norm(dim=1)
             self._guidance.append(tuple(share.tolist()))
+
+    def weigh(self, down: Sequence[torch.Tensor], mid: torch.Tensor | None) -> None:
+        """What ControlNets add at a step, (B, C, h, w) each, of the half that reads the prompt."""
+        added = [*down, *([mid] if mid is not None else [])]
+        if added:
+            rows = (one[-self._request.num_images :].float() for one in added)
+            self._residuals.append(tuple(float(one.square().mean().sqrt()) for one in rows))
 
     def _attend(
         self, heads: int, scale: float, queries: list[torch.Tensor], to_k: Any, args: Any, key: torch.Tensor
@@ -202,10 +218,16 @@ class Look:
         images = self._request.num_images
         shares = attention_shares(query[-images:], key[-images:], heads, scale)  # (B, h * w, tokens)
         by_word = shares @ self._columns_of(shares)  # (B, h * w, words + 1)
-        places = _grid_of(by_word.shape[1], self._size())
-        maps = _resized(by_word.mT.reshape(images, -1, *places), _within(self._size(), MAX_GRID))
-        self._maps = maps if self._maps is None else self._maps + maps
-        self._layers += 1
+        self._maps.add(self._placed(by_word.mT))
+
+    def _refer(self, shares: torch.Tensor) -> None:
+        """A layer has added up text and references, (B, references, h * w)."""
+        self._references.add(self._placed(shares))
+
+    def _placed(self, columns: torch.Tensor) -> torch.Tensor:
+        """Columns (B, n, h * w) of a layer as maps of the size that all layers' have. (B, n, h', w')"""
+        places = grid_of(columns.shape[-1], self._size())
+        return resized(columns.reshape(*columns.shape[:2], *places), within(self._size(), MAX_GRID))
 
     def _columns_of(self, shares: torch.Tensor) -> torch.Tensor:
         """(tokens, words + 1) of zeros and ones: to which column the attention to each token counts."""
@@ -218,18 +240,19 @@ class Look:
     def _end_step(self, denoised: torch.Tensor) -> None:
         """Keep the step, if it is one of those that are."""
         if self.is_kept:
-            assert self._maps is not None, "the UNet has no cross-attention"
-            maps: Maps = (self._maps / self._layers).cpu().numpy().astype(np.float16)
+            maps, references = self._maps.mean(), self._references.mean()
+            assert maps is not None, "the UNet has no cross-attention"
             alpha_bar = float(self._view.scheduler.alphas_cumprod[round(self._timestep)])
             noisy, shown = self._pictures(self._noisy), self._pictures(denoised)
-            self._frames.append(Frame(self._step + 1, self._timestep, (1 - alpha_bar) ** 0.5, noisy, shown, maps))
+            noise = (1 - alpha_bar) ** 0.5
+            self._frames.append(Frame(self._step + 1, self._timestep, noise, noisy, shown, maps, references))
         self._step += 1
 
     def _pictures(self, latents: torch.Tensor) -> tuple[Image, ...]:
         """Latents (B, C, h, w) in colours. A UNet that paints into pictures reads more than x_t: that is left out."""
         if self._latent_rgb is None:
             return ()
-        height, width = _within(self._size(), MAX_FRAME_SIDE)
+        height, width = within(self._size(), MAX_FRAME_SIDE)
         return previews(latents[:, : len(self._latent_rgb) - 1], self._latent_rgb, (width, height))
 
     def _size(self) -> tuple[int, int]:
@@ -243,40 +266,5 @@ def kept_steps(total: int) -> frozenset[int]:
     return frozenset(range(total) if total <= MAX_FRAMES else np.linspace(0, total - 1, MAX_FRAMES).round().astype(int))
 
 
-def attention_shares(query: torch.Tensor, key: torch.Tensor, heads: int, scale: float) -> torch.Tensor:
-    """softmax(scale q k^T) of an attention layer, averaged over its heads.
-
-    query: (B, places, heads * d); key: (B, tokens, heads * d); returns (B, places, tokens) float32, rows sum to one.
-    One image at a time: all heads of all images at once would take more memory than the step itself.
-    """
-    import torch
-
-    queries, keys = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key))  # (B, heads, _, d)
-    scores = (q.float() @ k.float().mT * scale for q, k in zip(queries, keys, strict=True))
-    return torch.stack([score.softmax(-1).mean(0) for score in scores])
-
-
 def _keep(kept: list[torch.Tensor], module: Any, args: Any, output: torch.Tensor) -> None:
     kept.append(output)
-
-
-def _grid_of(places: int, latents: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a layer with so many places: the latents' own, halved and rounded up as often as needed."""
-    height, width = latents
-    while height * width > places:
-        height, width = (height + 1) // 2, (width + 1) // 2
-    return height, width
-
-
-def _within(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The size, made smaller in proportion where its longer side exceeds `longest`."""
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Maps (B, columns, h, w) at another size. Every new place is a weighted mean, so columns still sum to one."""
-    from torch.nn.functional import interpolate
-
-    smaller = maps.shape[-2] >= size[0] and maps.shape[-1] >= size[1]
-    return interpolate(maps, size=size, mode="area" if smaller else "bilinear")

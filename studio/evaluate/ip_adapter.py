@@ -1,7 +1,8 @@
 """Does a picture's style come over, does the prompt still say what is drawn, and does the reference's content stay out?
 
 Held-out scenes are told without their style and drawn on the same noise at several scales, each with a reference: a
-render of another held-out scene. At scale 0 the adapter does nothing: that is the baseline.
+render of another held-out scene. At scale 0 the adapter does nothing: that is the baseline. A quarter of them is drawn
+with each block of the UNet alone, which says what that block carries.
 
     leak = share of the reference's things, unasked for, in the picture  -  that share at scale 0
 """
@@ -40,6 +41,8 @@ from studio.world.wish import Wish
 SAMPLES = {"smoke": 8, "cpu": 256, "gpu": 1_024}
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)
 DEFAULT_SCALE: float = ControlUse.scale
+SHARE_FOR_BLOCKS = 4
+"""One in so many samples is drawn with each block alone."""
 STYLE_TARGETS = {"cpu": 0.70, "gpu": 0.90}
 MOST_LEAK = {"cpu": 0.20, "gpu": 0.10}
 CLIP = "little-world-clip"
@@ -53,6 +56,10 @@ class Case:
     scenes: list[Scene]
     told: list[tuple[str, Wish]]
     references: list[Scene]
+
+    def part(self, count: int) -> Case:
+        """The first of them."""
+        return Case(self.scenes[:count], self.told[:count], self.references[:count])
 
     def strangers(self, place: int) -> tuple[set[str], bool]:
         """Kinds that the reference shows and the prompt does not ask for, and whether that holds for a person."""
@@ -136,9 +143,16 @@ def _measured(studio: Studio, base_id: str, folder: Path, measure: Measure, case
         for scale in SCALES:
             view.set_ip_adapter_scale(scale)
             tallies[scale] = tally_told(painter, measure, case.scenes, case.told)
+        part = case.part(max(1, len(case.scenes) // SHARE_FOR_BLOCKS))
+        alone = {}
+        for block in blocks_of(view.unet):
+            act_in(view.unet, block)
+            alone[block] = tally_told(painter, measure, part.scenes, part.told)
         view.set_ip_adapter_scale(0.0)
+        none = tally_told(painter, measure, part.scenes, part.told)
         unlike = furthest(plain, painter, [text for text, _ in case.told[:BATCH]])
     rows = rows_of(tallies, case, measure.ceilings["style"], ask)
+    rows += block_rows(alone, none, part, ask)
     return [*rows, ReportRow("levels off the base", unlike, "of 255", "scale 0", target=0, sense="lower")]
 
 
@@ -155,6 +169,22 @@ def referring_view(pristine: Any, folder: Path, defaults: Defaults) -> Any:
         one.to(device, view.unet.dtype) for one in embeddings
     ]
     return view
+
+
+def blocks_of(unet: Any) -> list[str]:
+    """The blocks with cross-attentions, in the UNet's order, such as up_blocks.1."""
+    return list(dict.fromkeys(name.partition(".attentions")[0] for name in _processors(unet)))
+
+
+def act_in(unet: Any, block: str) -> None:
+    """Let the references act at the default scale in one block and nowhere else."""
+    for name, processor in _processors(unet).items():
+        processor.scale = [DEFAULT_SCALE if name.partition(".attentions")[0] == block else 0.0]
+
+
+def _processors(unet: Any) -> dict[str, Any]:
+    """Those that read references, by name."""
+    return {name: one for name, one in unet.attn_processors.items() if hasattr(one, "to_k_ip")}
 
 
 def told_to(embeddings: Tensor, places: range) -> Mapping[str, Any]:
@@ -210,6 +240,19 @@ def rows_of(tallies: Mapping[float, Tally], case: Case, ceiling: float, ask: Ask
         rows.append(accuracy_row("prompt accuracy", where, tally, without))
         most = MOST_LEAK.get(ask.preset) if scale == DEFAULT_SCALE else None
         rows += leak_rows(tally, without, case, where, ask, most)
+    return rows
+
+
+def block_rows(alone: Mapping[str, Tally], none: Tally, case: Case, ask: Ask) -> list[ReportRow]:
+    """What each block does alone at the default scale, against none on the same noise."""
+    rows = []
+    for block, tally in alone.items():
+        where = f"{block} alone"
+        low, high = style_interval(tally)
+        rows.append(ReportRow("style of the reference", tally.share("style"), "share", where, low, high,
+                              baseline=none.share("style")))  # fmt: skip
+        rows.append(accuracy_row("prompt accuracy", where, tally, none))
+        rows += leak_rows(tally, none, case, where, ask, None)
     return rows
 
 

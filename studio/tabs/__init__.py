@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from studio.tabs import history, img2img, inpaint, text2img
+from studio.tabs import controlnet, forward_diffusion, history, img2img, inpaint, ip_adapter, lora, text2img
 from studio.types import Tab
 
-TABS: tuple[Tab, ...] = (text2img.TAB, img2img.TAB, inpaint.TAB, history.TAB)
+TABS: tuple[Tab, ...] = (
+    text2img.TAB,
+    img2img.TAB,
+    inpaint.TAB,
+    controlnet.TAB,
+    ip_adapter.TAB,
+    lora.TAB,
+    forward_diffusion.TAB,
+    history.TAB,
+)

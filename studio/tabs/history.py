@@ -23,7 +23,7 @@ from studio.ui.run import Updates, owner_of
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, card, plain
-from studio.ui.workspace import larger, send
+from studio.ui.workspace import larger, send, tab_of
 
 PAGE_GENERATIONS = 16
 COLUMNS = 4
@@ -74,8 +74,8 @@ class History:
         details.keep.click(lambda: gr.update(visible=False), None, details.confirm, **INSTANT)
         details.sure.click(self.as_handler(self.delete), inputs, shown, **INSTANT)
         # Through the queue: only there does gradio notice that a gr.State has changed.
-        senders = {details.send: self.send, details.actions.source: partial(self.use, "img2img")}
-        senders |= {details.actions.paint: partial(self.use, "inpaint")}
+        senders: dict[Any, Callable[[str, View, str], Updates]] = {details.send: self.send}
+        senders |= {button: partial(self.use, tab) for tab, button in details.actions.handing.items()}
         for button, handler in senders.items():
             button.click(
                 self.as_handler(handler),
@@ -120,7 +120,7 @@ class History:
     def send(self, owner: str, view: View, language: str) -> Updates:
         """Give the chosen picture to the tab that drew it, which reads from it how it was drawn."""
         record, index = self._chosen(owner, view)
-        return send(self.services, _bytes_of(record, index), record.request["task"])
+        return send(self.services, _bytes_of(record, index), tab_of(record.request))
 
     def use(self, tab: str, owner: str, view: View, language: str) -> Updates:
         """Give the chosen picture to a tab that draws from it."""
@@ -187,7 +187,7 @@ class History:
             self.details.box: gr.update(visible=True),
             self.details.image: picture,
             self.details.facts: facts(record, index, language),
-            self.details.send: gr.update(value=t(f"history.send.{record.request['task']}", language)),
+            self.details.send: gr.update(value=t(f"history.send.{tab_of(record.request)}", language)),
             self.details.download: picture,
             self.details.confirm: gr.update(visible=False),
         }

@@ -13,11 +13,12 @@ from PIL import Image
 from studio.engine.entry import steps_to_run
 from studio.engine.generate import Generation
 from studio.engine.pictures import Opened
+from studio.engine.strengths import StrengthSweep
 from studio.tabs.text2img import request_of, show
 from studio.types import GenerationRequest, ModelSpec, Tab, Task
 from studio.ui.board import draw_buttons, draw_settings, draw_texts
 from studio.ui.endpoint import Answer, offer, stream_from
-from studio.ui.lights import draw_lights
+from studio.ui.lights import draw_lights, lights_of
 from studio.ui.pictures import draw_pictures
 from studio.ui.run import JobFlow, Updates, browser_state, draw_panel
 from studio.ui.services import Services
@@ -69,7 +70,12 @@ def build(services: Services) -> None:
         return Generation(request), {fields["seed"]: request.seed}
 
     flow.connect(services.blocks, every, wish, [fields["seed"]])
-    lights.connect(services, every, lambda keep_seed, **values: request_from(specs, **values)[0])
+
+    def sweep(keep_seed: object, **values: object) -> StrengthSweep:
+        """What the lights are found by."""
+        return StrengthSweep(request_from(specs, **values)[0])
+
+    lights.connect(services, every, sweep, lights_of)
     publish(services, every, specs)
 
 

@@ -18,7 +18,7 @@ from studio.tabs.text2img import request_of, show
 from studio.types import Fit, GenerationRequest, ModelSpec, Tab, Task
 from studio.ui.board import draw_buttons, draw_settings, draw_texts
 from studio.ui.endpoint import Answer, offer, stream_from
-from studio.ui.paint import draw_paint, mask_of
+from studio.ui.paint import draw_paint, mask_of, strokes_of
 from studio.ui.pictures import draw_pictures
 from studio.ui.run import JobFlow, Updates, browser_state, draw_panel
 from studio.ui.services import Services
@@ -60,21 +60,21 @@ def build(services: Services) -> None:
         own = {**texts, "strength": strength.slider, "feather": paint.feather}
         fields = draw_settings(services, specs, own, NAME)
     source.connect(services, NAME, fields, scene)
-    paint.connect(services, source, fields)
+    paint.connect(source, fields)
     strength.connect(services, fields)
     pictures.connect(services)
     every = {**fields, **source.fields, **paint.fields}
     job_id = browser_state(f"{NAME}.job")
     flow = JobFlow(services.studio, panel, services.owner, job_id, pictures.outputs, partial(show, services, pictures))
 
-    def wish(keep_seed: object, painted: object, **values: object) -> tuple[Generation, Updates]:
+    def wish(keep_seed: object, strokes: object, **values: object) -> tuple[Generation, Updates]:
         """A wish's work; its seed is written where it can be read."""
         if keep_seed is not True:
             values["seed"] = random_seed()
-        request, _ = request_from(specs, lambda plain, _: mask_of(painted, (plain.width, plain.height)), **values)
+        request, _ = request_from(specs, lambda plain, _: _painted_mask(strokes, plain), **values)
         return Generation(request), {fields["seed"]: request.seed}
 
-    flow.connect(services.blocks, every, wish, [fields["seed"]], begin=paint.reading(start).then)
+    flow.connect(services.blocks, every, wish, [fields["seed"]])
     publish(services, every, specs)
 
 
@@ -148,6 +148,11 @@ def publish(services: Services, fields: dict[str, Any], specs: Mapping[str, Mode
 
     mask = gr.Image(format="png", visible=False, label="mask")
     offer(inpaint, [{**fields, "mask": mask}[name] for name in ENDPOINT_FIELDS])
+
+
+def _painted_mask(strokes: Any, request: GenerationRequest) -> Any:
+    """The mask of what was painted on the page."""
+    return mask_of(strokes_of(strokes), (request.width, request.height))
 
 
 def _uploaded_mask(value: Any, fit: str, request: GenerationRequest, opened: Opened) -> Any:

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from studio.train.places import data_folder
 from studio.world.caption import caption
 from studio.world.lexicon import LANGUAGES
+from studio.world.lone import kind_of, lone_of_seed, pinned_of_seed
 from studio.world.render import render, render_image
 from studio.world.scene import Scene, anything_of_seed, scene_of_seed
 
@@ -72,6 +73,25 @@ def rendered_pictures(first_seed: int, count: int, size: int) -> NDArray[np.uint
 def rendered_anything(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
     """Scenes of the whole world, reserved concepts included: (count, size, size, 3) uint8, rendered once and kept."""
     return _rendered("anything", anything_of_seed, first_seed, count, size)
+
+
+def rendered_lone(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    """Scenes of one thing alone: (count, size, size, 3) uint8, rendered once and kept."""
+    return _rendered("lone", lone_of_seed, first_seed, count, size)
+
+
+def rendered_pinned(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    """The same things in one meadow: (count, size, size, 3) uint8, rendered once and kept."""
+    return _rendered("pinned", pinned_of_seed, first_seed, count, size)
+
+
+def lone_kinds(first_seed: int, count: int) -> NDArray[np.int64]:
+    """The label of each of these scenes, lone or pinned. (count,)"""
+    return kept_rows("lone-kinds", _kinds_chunk, first_seed, count, (), np.int64)
+
+
+def _kinds_chunk(first: int, count: int) -> NDArray[np.int64]:
+    return np.array([kind_of(lone_of_seed(seed)) for seed in range(first, first + count)], np.int64)
 
 
 def _rendered(name: str, scene_of: Callable[[int], Scene], first_seed: int, count: int, size: int) -> NDArray[np.uint8]:

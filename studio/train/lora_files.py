@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from studio.diffusion.lora_keys import ADAPTER_METADATA, written
+
 Weights = Mapping[str, Mapping[str, tuple[Tensor, Tensor]]]
 """Of each part ("unet", "text_encoder"), for each module by name: the matrix that goes down to the rank, and the one
 that comes up from it."""
 
 KOHYA_PART = {"unet": "lora_unet", "text_encoder": "lora_te"}
-TEXT_PREFIX = "text_model."  # in every file of the field, though transformers no longer has it
 
 
 def diffusers_tensors(weights: Weights) -> dict[str, Tensor]:
@@ -24,8 +25,8 @@ def diffusers_tensors(weights: Weights) -> dict[str, Tensor]:
     found = {}
     for part, modules in weights.items():
         for name, (down, up) in modules.items():
-            found[f"{part}.{_in_files(part, name)}.lora_A.weight"] = down
-            found[f"{part}.{_in_files(part, name)}.lora_B.weight"] = up
+            found[f"{part}.{written(part, name)}.lora_A.weight"] = down
+            found[f"{part}.{written(part, name)}.lora_B.weight"] = up
     return found
 
 
@@ -34,15 +35,11 @@ def kohya_tensors(weights: Weights, alpha: float) -> dict[str, Tensor]:
     found = {}
     for part, modules in weights.items():
         for name, (down, up) in modules.items():
-            module = f"{KOHYA_PART[part]}_{_in_files(part, name).replace('.', '_')}"
+            module = f"{KOHYA_PART[part]}_{written(part, name).replace('.', '_')}"
             found[f"{module}.lora_down.weight"] = down
             found[f"{module}.lora_up.weight"] = up
             found[f"{module}.alpha"] = torch.tensor(float(alpha))
     return found
-
-
-def _in_files(part: str, name: str) -> str:
-    return TEXT_PREFIX + name if part == "text_encoder" and not name.startswith(TEXT_PREFIX) else name
 
 
 def adapter_config(weights: Weights, rank: int, alpha: float) -> str:
@@ -61,7 +58,7 @@ def save_lora(path: Path, weights: Weights, rank: int, alpha: float, file_format
     if file_format == "kohya":
         header |= {"ss_network_dim": str(rank), "ss_network_alpha": f"{alpha:g}", "ss_network_module": "networks.lora"}
     else:
-        header["lora_adapter_metadata"] = adapter_config(weights, rank, alpha)
+        header[ADAPTER_METADATA] = adapter_config(weights, rank, alpha)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file({key: t.detach().to("cpu", torch.float16).contiguous() for key, t in tensors.items()}, temporary, header)

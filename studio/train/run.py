@@ -34,7 +34,8 @@ LONGEST_WAIT = timedelta(days=1)  # of the other processes, while the first one 
 class Options:
     """What the command line says. minutes: overrides the preset's; out: where the artefact goes (default models/);
     kind: of map, for the one stage that has kinds. For LoRAs alone: images: a folder of pictures, and trigger: the word
-    that asks for what they show; or concept: one of the world's reserved ones; file_format: of the weights."""
+    that asks for what they show; or concept: one of the world's reserved ones; file_format: of the weights.
+    schedule: of the noise, for the stages that may choose one."""
 
     preset: str
     minutes: float | None = None
@@ -47,6 +48,7 @@ class Options:
     trigger: str | None = None
     concept: str | None = None
     file_format: Literal["diffusers", "kohya"] = "diffusers"
+    schedule: str | None = None
 
 
 def launch(worker: Callable[..., None], options: Options) -> None:

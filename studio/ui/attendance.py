@@ -11,7 +11,7 @@ from studio.engine.job import Job
 from studio.engine.jobs import JobQueue
 from studio.errors import StudioError
 
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 30.0
 """So long a job goes on while nobody looks: time to load the page anew, or to find the network again."""
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from studio.types import ModelSpec
 from studio.ui.models import draw_model_choice
-from studio.ui.restore import draw_restore
+from studio.ui.restore import Fill, draw_restore, nothing
 from studio.ui.services import Services
 from studio.ui.text import label
 from studio.ui.widgets import INSTANT, prompt_box, random_seed, sampling, seed_fields
@@ -34,11 +34,16 @@ def draw_buttons(prefix: str) -> tuple[gr.Button, gr.Button]:
 
 
 def draw_settings(
-    services: Services, specs: Mapping[str, ModelSpec], fields: dict[str, Any], tab: str
+    services: Services,
+    specs: Mapping[str, ModelSpec],
+    fields: dict[str, Any],
+    tab: str,
+    others: Sequence[Any] = (),
+    fill: Fill = nothing,
 ) -> dict[str, Any]:
     """The widgets of every other field, and the place that fills all of them, and `fields`, from a picture.
 
-    fields: what the page has drawn already; returns all of them by their names.
+    fields: what the page has drawn already; returns all of them by their names. others: what `fill` fills beside.
     """
     first = next(iter(specs.values()))
     model = draw_model_choice(services, specs, f"{tab}-model")
@@ -48,5 +53,5 @@ def draw_settings(
     # Not `change`: a picture that is restored brings its model and its settings at once.
     model.input(lambda base_id: knobs.defaults(specs[base_id]), model, list(knobs.defaults(first)), **INSTANT)
     every = {**fields, "base_id": model, **vars(knobs), "seed": seed, "keep_seed": keep}
-    draw_restore(every, knobs, specs, tab).connect(services.sent)
+    draw_restore(every, knobs, specs, tab, others, fill).connect(services.sent)
     return every

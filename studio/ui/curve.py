@@ -39,7 +39,7 @@ def curve_plot(points: Sequence[Place], x: Axis, y: Axis, title: str, marks: Seq
     line = " ".join(f"{x.share(one):.2f},{100 - y.share(other):.2f}" for one, other in points)
     return (
         f'<div class="studio-plot"><svg width="100%" height="{HEIGHT}" role="img" aria-label="{plain(title)}">'
-        f"{_y_axis(y)}{_x_axis(x)}{''.join(_drop(mark, x, y) for mark in marks if mark.drop)}"
+        f"{y_axis(y, HEIGHT)}{x_axis(x, HEIGHT)}{''.join(_drop(mark, x, y) for mark in marks if mark.drop)}"
         '<svg viewBox="0 0 100 100" width="100%" height="100%" preserveAspectRatio="none" overflow="visible">'
         f'<polyline points="{line}"/></svg>{"".join(_dot(mark, x, y) for mark in marks)}</svg></div>'
     )
@@ -55,7 +55,7 @@ def _drop(mark: Mark, x: Axis, y: Axis) -> str:
     return f'<line class="studio-plot-now" x1="{across:.2f}%" x2="{across:.2f}%" y1="{down:.2f}%" y2="100%"/>'
 
 
-def _y_axis(axis: Axis) -> str:
+def y_axis(axis: Axis, height: int) -> str:
     """Lines across, their values, and the axis' name along it."""
     lines = "".join(
         f'<line class="studio-plot-grid" x1="0" x2="100%" y1="{100 - axis.share(value):.2f}%"'
@@ -63,14 +63,14 @@ def _y_axis(axis: Axis) -> str:
         f'<text x="-8" y="{100 - axis.share(value):.2f}%" dy="4" text-anchor="end">{plain(text)}</text>'
         for value, text in axis.ticks
     )
-    name = f'<text transform="translate(-44 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{plain(axis.name)}</text>'
+    name = f'<text transform="translate(-44 {height / 2}) rotate(-90)" text-anchor="middle">{plain(axis.name)}</text>'
     return lines + name
 
 
-def _x_axis(axis: Axis) -> str:
+def x_axis(axis: Axis, height: int) -> str:
     """Values below the line, and the axis' name below them."""
     ticks = "".join(
-        f'<text x="{axis.share(value):.2f}%" y="{HEIGHT + 18}" text-anchor="middle">{plain(text)}</text>'
+        f'<text x="{axis.share(value):.2f}%" y="{height + 18}" text-anchor="middle">{plain(text)}</text>'
         for value, text in axis.ticks
     )
-    return f'{ticks}<text x="50%" y="{HEIGHT + 38}" text-anchor="middle">{plain(axis.name)}</text>'
+    return f'{ticks}<text x="50%" y="{height + 38}" text-anchor="middle">{plain(axis.name)}</text>'

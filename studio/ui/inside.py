@@ -16,6 +16,7 @@ import numpy as np
 
 from studio.engine.images import thumbnail_bytes
 from studio.engine.inside import Frame, Inside
+from studio.engine.maps import Maps
 from studio.engine.words import Word
 from studio.events import Done, Event, GenerationResult
 from studio.settings import ROOT
@@ -111,10 +112,12 @@ def markup(seen: Inside, result: GenerationResult, language: str) -> str:
     parts = [
         _choice_of_picture(len(pictures), language),
         _prompt(seen.words, result.request.prompt, language),
+        _references(seen, language),
         _stage(seen, language),
         *(
             f'<div data-picture="{index}"{"" if index == 0 else " hidden"}>'
-            f"{_strip(seen, index, language)}{_guidance(seen, index, language)}</div>"
+            f"{_strip(seen, index, language)}{_in_the_sum(seen, index, language)}"
+            f"{_guidance(seen, index, language)}</div>"
             for index in pictures
         ),
     ]
@@ -123,12 +126,13 @@ def markup(seen: Inside, result: GenerationResult, language: str) -> str:
 
 
 def _packed(seen: Inside, images: Sequence[Image], language: str) -> dict[str, Any]:
-    """What the script paints from. maps: for each picture (1 + frames, words + 1, h, w) bytes, the mean of all frames
-    first; ranges: what the bytes 0 and 255 of each of those maps stand for; places: of the frames on the plot.
+    """What the script paints from. maps: for each picture (1 + frames, columns, h, w) bytes, the mean of all frames
+    first, columns: the words, what is no word, and the references; ranges: what the bytes 0 and 255 of each of those
+    maps stand for; places: of the frames on the plot.
     """
-    maps = np.stack([frame.maps for frame in seen.frames]).astype(np.float32)  # (frames, images, words + 1, h, w)
+    maps = np.stack([_columns(frame) for frame in seen.frames]).astype(np.float32)  # (frames, images, columns, h, w)
     maps = np.concatenate([maps.mean(0, keepdims=True), maps])
-    low, high = maps.min((-2, -1)), maps.max((-2, -1))  # (1 + frames, images, words + 1)
+    low, high = maps.min((-2, -1)), maps.max((-2, -1))  # (1 + frames, images, columns)
     scale = np.maximum(high - low, np.finfo(np.float32).tiny)[..., None, None]
     levels = ((maps - low[..., None, None]) / scale * 255).round().astype(np.uint8)
     average = t("inside.average", language, count=len(seen.frames))
@@ -136,11 +140,16 @@ def _packed(seen: Inside, images: Sequence[Image], language: str) -> dict[str, A
         "size": [maps.shape[-1], maps.shape[-2]],
         "maps": [base64.b64encode(levels[:, index].tobytes()).decode() for index in range(len(images))],
         "ranges": np.stack([low, high], axis=-1).swapaxes(0, 1).round(5).tolist(),
-        "first": int((high - low)[0, 0, :-1].argmax()) if seen.words else 0,
+        "first": int((high - low)[0, 0, : len(seen.words)].argmax()) if seen.words else 0,
         "labels": [average, *(_step_label(frame, seen, language) for frame in seen.frames)],
         "places": [across(frame.index - 1, seen.total_steps) for frame in seen.frames],
         "pictures": [_data_uri(image, STAGE_SIDE) for image in images],
     }
+
+
+def _columns(frame: Frame) -> Maps:
+    """All that can be chosen of a frame, (images, columns, h, w)."""
+    return frame.maps if frame.references is None else np.concatenate([frame.maps, frame.references], axis=1)
 
 
 def _say(name: str, language: str, **values: object) -> str:
@@ -172,6 +181,34 @@ def _prompt(words: Sequence[Word], prompt: str, language: str) -> str:
         end = word.end
     rest = _word_button(t("inside.rest", language), len(words), t("inside.rest_info", language))
     return f'<p class="inside-prompt" role="group" aria-label="{_say("words", language)}">{"".join(told)} {rest}</p>'
+
+
+def _references(seen: Inside, language: str) -> str:
+    """A button for each reference picture, where there are any; their maps follow those of the words."""
+    told = seen.frames[0].references
+    if told is None:
+        return ""
+    first = len(seen.words) + 1
+    buttons = "".join(
+        _word_button(t("inside.reference", language, number=number + 1), first + number, t("inside.sum_info", language))
+        for number in range(told.shape[1])
+    )
+    return f'<p class="inside-prompt" role="group" aria-label="{_say("references", language)}">{buttons}</p>'
+
+
+def _in_the_sum(seen: Inside, picture: int, language: str) -> str:
+    """How much the reference pictures bring into the attention's sum at every step, if there are any."""
+    shares = [float(one.references[picture].sum(0).mean()) for one in seen.frames if one.references is not None]
+    if not shares:
+        return ""
+    title, note = _say("sum", language), _say("sum_info", language)
+    if len(shares) < seen.total_steps:
+        mean = _say("sum_mean", language, share=f"{np.mean(shares):.0%}")
+        return f'<h4>{title}</h4><p class="studio-note">{mean} {note}</p>'
+    plot = line_plot(
+        shares, t("inside.axis_step", language), t("inside.axis_share", language), t("inside.sum", language)
+    )
+    return f'<h4>{title}</h4>{plot}<p class="studio-note">{note}</p>'
 
 
 def _word_button(text: str, column: int, title: str = "") -> str:

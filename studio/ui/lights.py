@@ -2,95 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-import gradio as gr
-
-from studio.engine.strengths import Strengths, StrengthSweep
-from studio.errors import StudioError
-from studio.events import Done, Event, Stopped
-from studio.events import Step as StepEvent
+from studio.engine.strengths import Light, Strengths
 from studio.text import t
-from studio.types import GenerationRequest
 from studio.ui.curve import Axis, Mark, curve_plot
-from studio.ui.run import describe_failure, follow, owner_of
-from studio.ui.services import Services
-from studio.ui.text import describe, label, language_of
+from studio.ui.trial import Trial, draw_trial
 from studio.ui.widgets import plain
 
 TICKS = tuple((share, f"{share:g}") for share in (0, 0.2, 0.4, 0.6, 0.8, 1))
 LEVELS_STEP = 20
 
 
-@dataclass(frozen=True)
-class Lights:
-    """The button, and what it finds."""
-
-    button: gr.Button
-    found: gr.HTML
-
-    def connect(self, services: Services, fields: dict[str, Any], wish: Callable[..., GenerationRequest]) -> None:
-        """Wire the button. wish(**fields): the request whose strength is tried; raises InvalidInput."""
-
-        def check(request: gr.Request, owner: object, **values: object) -> Iterator[str]:
-            language = language_of(request)
-            try:
-                work = StrengthSweep(wish(**values))
-                job = services.studio.jobs.submit(work, owner_of(owner))
-            except StudioError as error:
-                yield _note(describe(error, language))
-                return
-            try:
-                for event in follow(job):
-                    yield _told(event, language)
-            finally:
-                if not job.finished:
-                    job.request_stop()
-
-        self.button.click(
-            check,
-            services.owner,
-            self.found,
-            inputs_kwargs=fields,
-            preprocess=False,
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        )
-
-
-def draw_lights(prefix: str) -> Lights:
-    """The button, and the place below it."""
-    with gr.Accordion(label("light.title"), open=False, elem_id=f"{prefix}-lights", elem_classes="studio-lights"):
-        gr.HTML(label("light.hint"), elem_classes="studio-note")
-        button = gr.Button(label("light.run"), size="sm", elem_id=f"{prefix}-check")
-        found = gr.HTML(elem_id=f"{prefix}-found")
-    return Lights(button, found)
-
-
-def _told(event: Event, language: str) -> str:
-    """What an event of a sweep says."""
-    match event:
-        case Done(result=Strengths() as result):
-            return lights_of(result, language)
-        case StepEvent(index=index, total=total):
-            return _note(t("light.step", language, index=index, total=total))
-        case Stopped():
-            return _note(t("phase.stopped", language))
-        case _:
-            return _note(describe_failure(event, language) or t("light.waiting", language))
+def draw_lights(prefix: str) -> Trial:
+    """The button that tries them, and the place below it."""
+    return draw_trial("light", prefix, "check", "found")
 
 
 def lights_of(found: Strengths, language: str) -> str:
-    """A light for each fact, by sign as well as by colour, and the curve of the differences."""
+    """A light for each fact, and the curve of the differences."""
+    return f"{light_list(found.lights, language)}{_curve(found, language)}"
+
+
+def light_list(lights: Iterable[Light], language: str) -> str:
+    """A light for each fact, by sign as well as by colour."""
     lines = []
-    for light in found.lights:
+    for light in lights:
         kind, sign = ("holds", "✓") if light.holds else ("fails", "✗")
         sentence = t(f"light.{light.id}", language, **{name: _short(value) for name, value in light.values.items()})
         lines.append(f'<li><span class="studio-tag studio-tag-{kind}">{sign}</span> {plain(sentence)}</li>')
-    return f'<ul class="studio-light-list">{"".join(lines)}</ul>{_curve(found, language)}'
+    return f'<ul class="studio-light-list">{"".join(lines)}</ul>'
 
 
 def _curve(found: Strengths, language: str) -> str:
@@ -105,8 +46,4 @@ def _curve(found: Strengths, language: str) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _note(text: str) -> str:
-    return f'<p class="studio-note" role="status">{plain(text)}</p>'
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from studio.engine.pictures import MAX_PIXELS
+from studio.engine.pictures import MAX_PIXELS, open_picture
 from studio.errors import InvalidInput, StudioError
 from studio.types import MAX_FEATHER, USUAL_FEATHER
-from studio.ui.services import Services
+from studio.ui.brush import bytes_of, draw_brush, laid_under
 from studio.ui.source import Source, prepared
 from studio.ui.text import label
 from studio.ui.widgets import INSTANT
 
 SIDE = 512
 """In pixels, of the longer side while it is painted on: a small picture is shown larger."""
-HEIGHT = 460
+INK = "#ff2a6d"
+WIDTHS = (6, 36, 140)
+"""In pixels of the sheet: the thinnest stroke, the usual one and the thickest."""
 BRUSH = gr.Brush(default_size=36, colors=[("#ff2a6d", 0.6)], default_color=("#ff2a6d", 0.6), color_mode="fixed")
 PAINTED_ALPHA = 64
 """From this opacity on a stroke counts: its rim is drawn softly."""
@@ -27,33 +30,28 @@ PAINTED_ALPHA = 64
 
 @dataclass(frozen=True)
 class Paint:
-    """The editor, what it was last read as (L, or None), and how the mask is meant.
-
-    place: of the editor, which measures itself when it comes: it has to come to a page that is laid out already.
-    """
+    """The sheet on which a mask is painted, and how the mask is meant."""
 
     hint: gr.HTML
-    place: gr.Column
-    editor: gr.ImageEditor
-    mask: gr.State
+    sheet: gr.HTML
     feather: gr.Slider
     invert: gr.Checkbox
 
     @property
     def fields(self) -> dict[str, Any]:
         """Its widgets by the names under which a wish takes them."""
-        return {"painted": self.mask, "feather": self.feather, "invert": self.invert}
+        return {"strokes": self.sheet, "feather": self.feather, "invert": self.invert}
 
-    def connect(self, services: Services, source: Source, fields: dict[str, Any]) -> None:
-        """Show the picture that will be drawn from in the editor, whenever it or its size changes."""
+    def connect(self, source: Source, fields: dict[str, Any]) -> None:
+        """Lay the picture that will be drawn from under the sheet, whenever it or its size changes."""
         size = [fields["width"], fields["height"]]
         inputs = [source.image, *size, source.fit, source.ground]
         changes = (source.image.change, source.fit.change, source.ground.change, *(side.release for side in size))
-        for event in (*changes, self.editor.clear):
+        for event in changes:
             event(
                 self.prepare,
                 inputs,
-                [self.hint, self.place, self.editor],
+                [self.hint, self.sheet],
                 preprocess=False,
                 trigger_mode="always_last",
                 **INSTANT,
@@ -62,34 +60,16 @@ class Paint:
     def prepare(self, *values: Any) -> dict[Any, Any]:
         """Show what is painted on, or the hint where there is nothing."""
         shown = canvas(*values)
-        there = shown is not None
-        return {self.hint: gr.update(visible=not there), self.place: gr.update(visible=there), self.editor: shown}
-
-    def reading(self, start: gr.Button) -> Any:
-        """An event that reads the mask when `start` is clicked: what follows it finds the mask in the state."""
-        return start.click(
-            painted, self.editor, self.mask, show_progress="hidden", concurrency_limit=None, api_visibility="private"
-        )
+        if shown is None:
+            return {self.hint: gr.update(visible=True), self.sheet: gr.update(visible=False, value="")}
+        return {self.hint: gr.update(visible=False), self.sheet: gr.update(visible=True, value=laid_under(shown))}
 
 
 def draw_paint(prefix: str) -> Paint:
     """The widgets. prefix: of their ids on the page."""
     hint = gr.HTML(label("inpaint.hint"), elem_classes="studio-note studio-paint-hint")
-    with gr.Column(visible=False) as place:
-        editor = gr.ImageEditor(
-            type="pil",
-            format="png",
-            sources=(),
-            transforms=(),
-            layers=False,
-            brush=BRUSH,
-            eraser=gr.Eraser(default_size=36),
-            canvas_size=(SIDE, SIDE),
-            height=HEIGHT,
-            buttons=["fullscreen"],
-            label=label("inpaint.editor"),
-            elem_id=f"{prefix}-editor",
-        )
+    sheet = draw_brush(f"{prefix}-editor", "inpaint.sheet", INK, None, WIDTHS, under=True)
+    sheet.visible = False
     feather = gr.Slider(
         0,
         MAX_FEATHER,
@@ -102,18 +82,27 @@ def draw_paint(prefix: str) -> Paint:
     invert = gr.Checkbox(
         False, label=label("inpaint.invert"), info=label("inpaint.invert_info"), elem_id=f"{prefix}-invert"
     )
-    return Paint(hint, place, editor, gr.State(None), feather, invert)
+    return Paint(hint, sheet, feather, invert)
 
 
-def canvas(value: Any, width: Any, height: Any, fit: Any, ground: Any) -> dict[str, Any] | None:
+def canvas(value: Any, width: Any, height: Any, fit: Any, ground: Any) -> Image.Image | None:
     """What is painted on: the picture as it will be drawn from, large enough for a hand. None without a picture."""
     try:
         picture, _ = prepared(value, (int(width), int(height)), fit, ground)
     except StudioError:  # the place of the picture says why
         return None
     scale = SIDE / max(picture.size)
-    shown = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
-    return {"background": shown, "layers": [], "composite": None}
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+
+
+def strokes_of(value: Any) -> Image.Image | None:
+    """The mask that a sheet's strokes make, L: white where there is one. None where there are none."""
+    data = bytes_of(value, "mask")
+    if data is None:
+        return None
+    open_picture(data, "mask")  # refuses what is damaged or too large, by its name
+    with Image.open(BytesIO(data)) as drawn:
+        return drawn.convert("RGBA").getchannel("A").point(lambda alpha: 255 * (alpha >= PAINTED_ALPHA))
 
 
 def painted(value: dict[str, Any] | None) -> Image.Image | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,20 @@ DROP_HEIGHT = 48
 """In pixels."""
 HASH_CHARACTERS = 10
 """So many of a hash are enough to tell two pictures apart."""
+Fill = Callable[[Restored], Updates]
 NOT_RECORDED = {"keep_seed", "num_images"}
 """The fields of which a picture says nothing: each is described as if it were drawn alone."""
+
+
+def nothing(restored: Restored) -> Updates:
+    """For a page that is all fields."""
+    return {}
 
 
 @dataclass(frozen=True)
 class Restore:
     """The place, and what it fills. fields: widgets by the names of the request's fields, and `keep_seed`; tab: whose
-    fields they are."""
+    fields they are; others: what else of the page `fill` fills from a picture."""
 
     file: gr.File
     alert: antd.Alert
@@ -38,10 +44,12 @@ class Restore:
     knobs: Sampling
     specs: Mapping[str, ModelSpec]
     tab: str = "text2img"
+    others: Sequence[Any] = ()
+    fill: Fill = nothing
 
     def connect(self, sent: gr.State) -> None:
         """Wire the fields with the place, and with the pictures that another tab sends."""
-        outputs = [self.file, self.alert, *self.fields.values()]
+        outputs = [self.file, self.alert, *self.fields.values(), *self.others]
         self.file.upload(self.restore, [self.file, self.fields["base_id"]], outputs, **INSTANT)
         sent.change(self.restore_sent, [sent, self.fields["base_id"]], outputs, **INSTANT)
 
@@ -68,7 +76,7 @@ class Restore:
         if source := restored.sources.get("init_image"):
             sentences.append(t("source.wanted", language, hash=source[:HASH_CHARACTERS]))
         told = _told("warning" if problems or not complete else "success", sentences)
-        return {self.file: None, self.alert: told, **self._filled(values, base_id)}
+        return {self.file: None, self.alert: told, **self._filled(values, base_id), **self.fill(restored)}
 
     def _fitting(self, restored: Restored, spec: ModelSpec) -> tuple[dict[str, Any], list[StudioError]]:
         """The values that this page offers with a model, and why it does not offer the others."""
@@ -97,7 +105,12 @@ class Restore:
 
 
 def draw_restore(
-    fields: Mapping[str, Any], knobs: Sampling, specs: Mapping[str, ModelSpec], tab: str = "text2img"
+    fields: Mapping[str, Any],
+    knobs: Sampling,
+    specs: Mapping[str, ModelSpec],
+    tab: str = "text2img",
+    others: Sequence[Any] = (),
+    fill: Fill = nothing,
 ) -> Restore:
     """The place, and the alert below it that shows itself with the first picture."""
     prefix = "" if tab == "text2img" else f"{tab}-"
@@ -112,7 +125,7 @@ def draw_restore(
     alert = antd.Alert(
         message="", show_icon=True, visible=False, elem_id=f"{prefix}restored", elem_classes="studio-restored"
     )
-    return Restore(file, alert, fields, knobs, specs, tab)
+    return Restore(file, alert, fields, knobs, specs, tab, others, fill)
 
 
 def _told(kind: str, sentences: Sequence[str]) -> dict[str, Any]:

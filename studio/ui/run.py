@@ -161,8 +161,8 @@ class JobFlow:
         prepare: Callable[..., tuple[Work, Updates]],
         prepared: Sequence[Any],
         begin: Callable[..., Any] | None = None,
-    ) -> None:
-        """Wire the buttons and the page's load.
+    ) -> Any:
+        """Wire the buttons and the page's load. Returns the event that tails the job: what follows it comes at its end.
 
         prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput. begin: the
         event that submits, where something comes between it and the button's click.
@@ -198,7 +198,7 @@ class JobFlow:
             "concurrency_limit": None,
             "api_visibility": "private",
         }
-        started.then(**tail)
+        finished = started.then(**tail)
 
         def refill(owner: object, job_id: object) -> Updates:
             """What a page that is opened again is filled with: the wish of a job that was cut."""
@@ -211,6 +211,7 @@ class JobFlow:
         self.panel.stop.click(
             self.stop, [self.owner, self.job_id], queue=False, show_progress="hidden", api_visibility="private"
         )
+        return finished
 
     def tail(self, request: gr.Request, owner: object, job_id: object) -> Iterator[Updates]:
         """Tell what the job tells, until it ends. One that is not known (any more) changes nothing, or was cut."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ LARGEST_NATIVE_MULTIPLE = 2
 def plain(text: str) -> str:
     """Text as HTML that says nothing else."""
     return escape(text)
+
+
+def script(text: str, **given: Any) -> str:
+    """A script for gr.HTML, which finds these values as `given`. They are part of it: what gr.HTML carries beside it
+    is lost where a place is filled before its tab has been opened."""
+    return f"const given = {json.dumps(given, ensure_ascii=False)};\n{text}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -15,6 +15,7 @@ from PIL import Image
 from studio.engine.upscale import Upscaling, labelled_larger
 from studio.errors import StudioError
 from studio.events import Done, Failed
+from studio.types import Task
 from studio.ui.run import follow, owner_of
 from studio.ui.services import Sent, Services
 from studio.ui.source import uploaded
@@ -24,6 +25,26 @@ Updates = dict[Any, Any]
 QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 """For handlers that write a gr.State: only in the queue does gradio notice that one has changed. Raw values: a
 picture's file still holds its texts."""
+
+HANDED = {"source": "img2img", "paint": "inpaint", "control": "controlnet", "refer": "ip_adapter"}
+"""What can be done with a picture in another tab, and which that is."""
+
+STEERING = {
+    "ip_adapter": "ip_adapter",
+    "lora": "lora",
+    "canny": "controlnet",
+    "depth": "controlnet",
+    "pose": "controlnet",
+}
+"""Which tab steers a picture by a control."""
+
+
+def tab_of(request: Mapping[str, Any]) -> str:
+    """The tab that draws a recorded request again: that of its task, or that of what steered it."""
+    task, controls = str(request["task"]), request.get("controls") or ()
+    if task != Task.TEXT_TO_IMAGE or not controls:
+        return task
+    return STEERING.get(controls[0]["control_id"], task)
 
 
 def send(services: Services, data: bytes, tab: str, as_input: bool = False) -> Updates:
@@ -37,13 +58,13 @@ class Actions:
     """What can be done with a picture that is there."""
 
     row: gr.Row
-    source: gr.Button
-    paint: gr.Button
+    handing: Mapping[str, gr.Button]
+    """The buttons that hand it over, by the tab that then draws from it."""
     larger: gr.Button
 
     def connect(self, services: Services, image: gr.Image) -> None:
         """Wire the buttons with the place of their picture."""
-        for button, tab in ((self.source, "img2img"), (self.paint, "inpaint")):
+        for tab, button in self.handing.items():
             hand_over = told(partial(_hand_over, services, tab))
             button.click(hand_over, image, [services.sent, services.tabs], **QUEUED)
         self.larger.click(told(partial(_enlarge, services)), [services.owner, image], image, **QUEUED)
@@ -52,11 +73,11 @@ class Actions:
 def draw_actions(name: str, visible: bool = False) -> Actions:
     """The row. name: of the picture, for the ids on the page."""
     with gr.Row(visible=visible, elem_classes="studio-picture-actions") as row:
-        source, paint, grow = (
-            gr.Button(label(f"workspace.{action}"), size="sm", min_width=0, scale=0, elem_id=f"{name}-{action}")
-            for action in ("source", "paint", "larger")
-        )
-    return Actions(row, source, paint, grow)
+        buttons = {
+            action: gr.Button(label(f"workspace.{action}"), size="sm", min_width=0, scale=0, elem_id=f"{name}-{action}")
+            for action in (*HANDED, "larger")
+        }
+    return Actions(row, {tab: buttons[action] for action, tab in HANDED.items()}, buttons["larger"])
 
 
 def told(handler: Callable[..., Updates]) -> Callable[..., Updates]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from studio.checks import CHECKS, Check, coding, forward, network, prediction, sampling, subject
+from studio.checks import CHECKS, Check, adapters, coding, forward, network, prediction, sampling, subject
 from studio.diffusion import blocks, lora, mixture, parameterisations, process
 from studio.diffusion import guidance as guide
 from studio.diffusion.schedules import MAX_T, SCHEDULES, Schedule, zero_terminal_snr
@@ -164,6 +164,19 @@ def half_cut(m: Tensor, v: Tensor, eps: Tensor) -> Tensor:
     return m + (0.5 * v).exp().detach() * eps + 0 * v
 
 
+def with_scale(wrong: Callable[[float], float]) -> Callable[..., Any]:
+    """A picture that is weighed otherwise than it was asked."""
+    return lambda right, query, text, picture, scale: right(query, text, picture, wrong(scale))
+
+
+def one_softmax(right: Any, query: Tensor, text: Any, picture: Any, scale: float) -> Tensor:
+    """The slip of letting text and picture share one attention."""
+    if scale == 0:
+        return right(query, text, picture, scale)
+    key, value = (torch.cat(pair, dim=2) for pair in zip(text, picture, strict=True))
+    return right(query, (key, value), picture, 0.0)
+
+
 def nothing(*args: Any) -> None:
     """A layer that is meant to begin with zeros and is left as it was drawn."""
 
@@ -218,11 +231,18 @@ MUTATIONS: dict[str, Callable[[Broken], None]] = {
     "network.down": lambda b: b.function(blocks.F, "pixel_unshuffle", lambda right, x, n: right(x, n).roll(1, 1)),
     "zero_conv.base": lambda b: b.patch.setattr(nn.init, "zeros_", nothing),
     "zero_conv.learns": lambda b: b.patch.setattr(nn.init, "zeros_", nothing),
+    "zero_conv.off": lambda b: b.function(
+        adapters.ControlledBlock, "forward", lambda right, block, x, c, scale: right(block, x, c, scale + 1e-6)
+    ),
+    "zero_conv.sum": lambda b: b.function(adapters, "controlled", scaled(1.001)),
     "lora.base": lambda b: b.patch.setattr(torch, "zeros", torch.ones),
     "lora.merged": lambda b: b.function(lora.LowRank, "delta", scaled(2.0)),
     "lora.unmerged": lambda b: b.function(lora, "unmerged", added(1e-6)),
     "lora.rank": lambda b: b.function(lora.LowRank, "delta", lambda right, self: right(self) + torch.eye(12, 10)),
     "lora.truncated": lambda b: b.function(lora, "truncated", lambda right, delta, rank: right(delta, rank - 1)),
+    "ip_adapter.base": lambda b: b.function(adapters, "decoupled_attention", with_scale(lambda scale: scale + 0.01)),
+    "ip_adapter.affine": lambda b: b.function(adapters, "decoupled_attention", with_scale(lambda scale: scale**2)),
+    "ip_adapter.empty": lambda b: b.function(adapters, "decoupled_attention", one_softmax),
 }
 
 

@@ -24,6 +24,8 @@ from studio.evaluate.ip_adapter import (
     SCALES,
     STYLE_TARGETS,
     Case,
+    act_in,
+    blocks_of,
     case_of,
     find_adapter,
     furthest,
@@ -166,6 +168,15 @@ def test_the_furthest_level_between_two_painters_is_found():
     assert furthest(painter(250), painter(5), ["a"] * 3) == 245
 
 
+def test_a_block_alone_is_the_only_one_that_acts():
+    names = [f"{block}.attentions.0.attn2.processor" for block in ("down_blocks.0", "mid_block", "up_blocks.1")]
+    processors: dict[str, Any] = {name: SimpleNamespace(to_k_ip=(), scale=[1.0]) for name in names}
+    unet = SimpleNamespace(attn_processors={**processors, "mid_block.attentions.0.attn1.processor": object()})
+    assert blocks_of(unet) == ["down_blocks.0", "mid_block", "up_blocks.1"]
+    act_in(unet, "mid_block")
+    assert [processors[name].scale for name in names] == [[0.0], [DEFAULT_SCALE], [0.0]]
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, a CLIP, an adapter and an eye, all with random weights."""
@@ -193,6 +204,8 @@ def test_the_question_is_answered_for_an_adapter_that_was_never_trained(models: 
     assert (report.model_id, report.eye, report.samples) == ("little-world-ip-adapter", "ab", 3)
     (unlike,) = [one for one in report.rows if one.name == "levels off the base"]
     assert unlike.value == 0 and unlike.holds
+    alone = {one.where for one in report.rows if one.where.endswith(" alone")}
+    assert alone == {"down_blocks.0 alone", "mid_block alone", "up_blocks.1 alone"}
 
 
 def test_a_missing_adapter_and_one_of_another_clip_are_refused(models: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from studio.engine.jobs import JobQueue
 from studio.engine.upscale import WEIGHTS, Upscaler
 from studio.errors import ModelUnavailable
 from studio.ui.run import owner_of
-from studio.ui.workspace import larger, send, told
+from studio.ui.workspace import larger, send, tab_of, told
 from tests.engine.told import REQUEST, SHA256
 
 ENGLISH: Any = SimpleNamespace(query_params={}, headers={})
@@ -45,6 +45,21 @@ def test_a_sent_picture_opens_the_tab_that_it_goes_to(services: Any):
     assert (first.data, first.tab, first.as_input) == (b"data", "inpaint", True)
     assert first != second
     assert updates[0]["tabs"]["selected"] == "inpaint"
+
+
+@pytest.mark.parametrize(
+    ("request_", "tab"),
+    [
+        ({"task": "img2img"}, "img2img"),
+        ({"task": "text2img", "controls": []}, "text2img"),
+        ({"task": "text2img", "controls": [{"control_id": "pose"}, {"control_id": "lora"}]}, "controlnet"),
+        ({"task": "text2img", "controls": [{"control_id": "lora"}]}, "lora"),
+        ({"task": "text2img", "controls": [{"control_id": "of a later day"}]}, "text2img"),
+        ({"task": "inpaint", "controls": [{"control_id": "pose"}]}, "inpaint"),
+    ],
+)
+def test_a_record_goes_back_to_the_tab_that_drew_it(request_: dict[str, Any], tab: str):
+    assert tab_of(request_) == tab
 
 
 def test_a_picture_comes_back_larger_with_its_texts(services: Any, tmp_path: Path):

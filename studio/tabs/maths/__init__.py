@@ -1,0 +1,1 @@
+"""The sections of the forward-diffusion tab, one file each."""

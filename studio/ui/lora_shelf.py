@@ -1,0 +1,191 @@
+"""The shelf of LoRAs on the page: which are at hand, what the chosen one is, and the gate for one of a person's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import modelscope_studio.components.antd as antd
+
+from studio.errors import StudioError
+from studio.text import t
+from studio.ui.lora_lab import ledger_table
+from studio.ui.lora_truth import spectrum_plot, truth_panel
+from studio.ui.services import Services
+from studio.ui.text import describe, label, language_of
+from studio.ui.widgets import INSTANT, plain
+
+if TYPE_CHECKING:
+    from studio.build import Studio
+
+Updates = dict[Any, Any]
+MAX_TRIGGERS = 6
+DROP_HEIGHT = 64
+"""In pixels."""
+MAX_RANK = 64
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """chosen: the name of the one that is looked at; layer, cut, spectrum: the singular values of one of its layers."""
+
+    chosen: gr.Radio
+    file: gr.File
+    alert: antd.Alert
+    triggers: tuple[gr.Button, ...]
+    truth: gr.HTML
+    layer: gr.Dropdown
+    cut: gr.Slider
+    spectrum: gr.HTML
+    ledger: gr.HTML
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.chosen, self.alert, *self.triggers, self.truth, self.layer, self.spectrum, self.ledger]
+
+    def connect(self, services: Services, prompt: gr.Textbox, base_id: gr.Dropdown, names: list[gr.Dropdown]) -> None:
+        """Wire it. prompt: where trigger words go; names: further choices of what is on the shelf."""
+        studio = services.studio
+        everywhere = [*self.outputs, *names]
+
+        def opened(request: gr.Request, chosen: Any, *used: Any) -> Updates:
+            return {**self.seen(studio, chosen, language_of(request)), **_choices(studio, names, used)}
+
+        def brought(request: gr.Request, file: Any, base: Any, chosen: Any, *used: Any) -> Updates:
+            language = language_of(request)
+            try:
+                name = self.taken(studio, file, base)
+            except StudioError as error:
+                told = gr.update(visible=True, type="error", message=describe(error, language))
+                return {self.file: None, self.alert: told}
+            seen = self.seen(studio, name, language)
+            told = gr.update(visible=True, type="success", message=t("loras.passed", language, name=name))
+            return {self.file: None, **seen, self.alert: told, **_choices(studio, names, used)}
+
+        def looked(request: gr.Request, chosen: Any) -> Updates:
+            return self.seen(studio, chosen, language_of(request))
+
+        def spectrum(request: gr.Request, chosen: Any, layer: Any, rank: Any) -> str:
+            return self.spectrum_of(studio, chosen, layer, rank, language_of(request))
+
+        # Not when the page is opened: a file is looked through with torch, which takes its time to come.
+        services.tab.select(opened, [self.chosen, *names], everywhere, **INSTANT)
+        self.file.upload(
+            brought, [self.file, base_id, self.chosen, *names], [self.file, *everywhere],
+            preprocess=False, show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+        self.chosen.input(looked, self.chosen, self.outputs, preprocess=False, **INSTANT)
+        for event in (self.layer.input, self.cut.input):
+            event(spectrum, [self.chosen, self.layer, self.cut], self.spectrum, preprocess=False, **INSTANT)
+        for button in self.triggers:
+            button.click(_inserted, [prompt, button], prompt, preprocess=False, **INSTANT)
+
+    def taken(self, studio: Studio, file: Any, base_id: Any) -> str:
+        """Let an uploaded file through the gate onto the shelf; its name there. Raises StudioError."""
+        if studio.settings.public:
+            raise StudioError("lora_no_uploads")
+        path, name = (file.get("path"), file.get("orig_name")) if isinstance(file, dict) else (None, None)
+        if not isinstance(path, str):
+            raise StudioError("lora_nothing_brought")
+        return studio.loras.add(Path(path), str(name or path), str(base_id)).name
+
+    def seen(self, studio: Studio, chosen: Any, language: str) -> Updates:
+        """The shelf as it is now, and the truth about the chosen one, or about the first."""
+        items = {one.name: one for one in studio.loras.items()}
+        name = chosen if chosen in items else next(iter(items), None)
+        updates: Updates = {
+            self.chosen: gr.update(
+                choices=[(_title(one.name, one.own, language), one.name) for one in items.values()], value=name
+            ),
+            self.alert: gr.update(visible=False),
+            **{button: gr.update(visible=False) for button in self.triggers},
+        }
+        if name is None:
+            return {
+                **updates,
+                self.truth: _note(t("loras.empty", language)),
+                self.layer: gr.update(choices=[], value=None),
+                self.spectrum: "",
+            }
+        try:
+            truth, spectra = studio.loras.truth(name), studio.loras.spectra(name)
+        except StudioError as error:
+            hidden = {self.layer: gr.update(choices=[], value=None), self.spectrum: ""}
+            return {**updates, self.truth: _note(describe(error, language)), **hidden}
+        layers = sorted(spectra, key=lambda layer: -spectra[layer][0])
+        shown = {
+            button: gr.update(visible=True, value=word)
+            for button, word in zip(self.triggers, truth.triggers, strict=False)
+        }
+        return {
+            **updates, **shown,
+            self.truth: truth_panel(truth, language),
+            self.layer: gr.update(choices=layers, value=layers[0]),
+            self.spectrum: spectrum_plot(spectra[layers[0]], 0, language),
+            self.ledger: ledger_table(studio.loras.base(items[name].family).modules["unet"], language),
+        }  # fmt: skip
+
+    def spectrum_of(self, studio: Studio, chosen: Any, layer: Any, rank: Any, language: str) -> str:
+        """The singular values of one layer of the chosen one; nothing for what is not there."""
+        try:
+            spectra = studio.loras.spectra(str(chosen))
+        except StudioError as error:
+            return _note(describe(error, language))
+        kept = int(rank) if isinstance(rank, (int, float)) and 0 <= rank <= MAX_RANK else 0
+        return spectrum_plot(spectra.get(str(layer), ()), kept, language)
+
+
+def draw_shelf(prefix: str, uploads: bool = True) -> Shelf:
+    """The widgets. prefix: of their ids on the page; uploads: whether a person may bring files."""
+    chosen = gr.Radio([], label=label("loras.shelf"), elem_id=f"{prefix}-shelf", elem_classes="lora-shelf")
+    with gr.Row(elem_classes="studio-examples", elem_id=f"{prefix}-triggers"):
+        triggers = tuple(
+            gr.Button("", size="sm", min_width=0, scale=0, visible=False, elem_classes="lora-trigger")
+            for _ in range(MAX_TRIGGERS)
+        )
+    file = gr.File(
+        label=label("loras.upload"),
+        height=DROP_HEIGHT,
+        visible=uploads,
+        elem_id=f"{prefix}-upload",
+        elem_classes="studio-restore",
+    )
+    alert = antd.Alert(message="", show_icon=True, visible=False, elem_id=f"{prefix}-gate")
+    with gr.Accordion(label("loras.truth"), open=True, elem_id=f"{prefix}-truth-box", elem_classes="studio-lights"):
+        truth = gr.HTML(elem_id=f"{prefix}-truth", elem_classes="lora-truth")
+    with gr.Accordion(label("loras.lab"), open=False, elem_id=f"{prefix}-lab", elem_classes="studio-lights"):
+        gr.HTML(label("loras.lab_info"), elem_classes="studio-note")
+        layer = gr.Dropdown([], label=label("loras.layer"), elem_id=f"{prefix}-layer")
+        cut = gr.Slider(
+            0, MAX_RANK, 0, step=1, label=label("loras.cut"), info=label("loras.cut_info"), elem_id=f"{prefix}-cut"
+        )
+        spectrum = gr.HTML(elem_id=f"{prefix}-spectrum")
+        ledger = gr.HTML(elem_id=f"{prefix}-ledger")
+    return Shelf(chosen, file, alert, triggers, truth, layer, cut, spectrum, ledger)
+
+
+def _choices(studio: Studio, names: list[gr.Dropdown], used: tuple[Any, ...]) -> Updates:
+    """What can be used, for each place that chooses; what is chosen stays while it is there."""
+    usable = list(studio.loras.usable())
+    return {
+        one: gr.update(choices=[("—", ""), *((name, name) for name in usable)], value=now if now in usable else "")
+        for one, now in zip(names, used, strict=True)
+    }
+
+
+def _inserted(prompt: Any, word: Any) -> str:
+    """A prompt with a trigger word at its end, once."""
+    text, word = str(prompt or "").strip(), str(word or "")
+    if word.lower() in text.lower():
+        return text
+    return f"{text.rstrip(',，')}, {word}" if text else word
+
+
+def _title(name: str, own: bool, language: str) -> str:
+    return t("loras.own", language, name=name) if own else name
+
+
+def _note(text: str) -> str:
+    return f'<p class="studio-note" role="status">{plain(text)}</p>'

@@ -1,0 +1,71 @@
+"""A person brings a LoRA through the gate, reads the truth about it, draws with it, and a broken file is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from studio.catalog import specs
+from studio.engine.infotext import read
+from studio.engine.loaders import FolderLoader
+from studio.engine.lora_base import base_weights
+from studio.types import Source
+from tests.e2e.conftest import Visit
+from tests.e2e.test_img2img import draw, open_tab, settings
+from tests.engine.loras import written
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def file(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small LoRA of random weights for the studio's own model."""
+    from dataclasses import replace
+
+    spec = replace(specs()["little-world"], sources=(Source("local", "little-world"),))
+    modules = base_weights(spec, FolderLoader(models).look).modules["unet"]
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for name, weight in modules.items():
+        if name.endswith(("to_q", "to_v")):
+            tensors[f"unet.{name}.lora_A.weight"] = rng.normal(0, 0.1, (4, weight[1])).astype(np.float16)
+            tensors[f"unet.{name}.lora_B.weight"] = rng.normal(0, 0.2, (weight[0], 4)).astype(np.float16)
+    return written(tmp_path_factory.mktemp("lora") / "brought.safetensors", tensors, {"trigger": "<b>Brought</b>"})
+
+
+def bring(page: Page, file: Path) -> None:
+    page.locator("#lora-upload input[type=file]").set_input_files(file)
+
+
+def test_a_lora_is_brought_looked_at_and_drawn_with(visit: Visit, file: Path, tmp_path: Path):
+    page = visit(locale="en-US")
+    open_tab(page, "LoRA")
+    bring(page, file)
+    expect(page.locator("#lora-gate")).to_contain_text("brought has passed")
+    expect(page.locator("#lora-truth")).to_contain_text("diffusers (peft)")
+    expect(page.locator("#lora-truth")).to_contain_text("tensors matched")
+    page.locator("#lora-prompt textarea").fill("a red house")
+    page.locator(".lora-trigger").locator("visible=true").click()
+    expect(page.locator("#lora-prompt textarea")).to_have_value("a red house, <b>Brought</b>")
+    page.locator("#lora-1-name input").click()
+    page.get_by_role("option", name="brought", exact=True).click()
+    settings(page, 2)
+    draw(page, "lora")
+    expect(page.locator("#lora-followed")).to_contain_text("With brought (1)")
+    page.locator("#lora-picture-1").hover()
+    with page.expect_download() as waited:
+        page.locator("#lora-picture-1").get_by_role("button", name="Download").click()
+    told = read(waited.value.path().read_bytes(), ["little-world"])
+    assert told.values["prompt"] == "a red house, <b>Brought</b> <lora:brought:1>" and told.problems == ()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(file.read_bytes()[:-1])
+    bring(page, broken)
+    expect(page.locator("#lora-gate")).to_contain_text("longer or shorter than its header says")
+    expect(page.locator("#lora-shelf")).not_to_contain_text("broken")
+    open_tab(page, "Text to image")
+    page.locator("#text2img-prompt textarea").fill("a red house <lora:nobody:0.5>")
+    page.locator("#generate").click()
+    expect(page.get_by_text("there is no LoRA called nobody")).to_be_visible()
