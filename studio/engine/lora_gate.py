@@ -24,12 +24,11 @@ from studio.diffusion.lora_keys import (
     adapter_config,
     fits,
     grouped,
-    likely_family,
-    other_algorithm,
     pairs_of,
     read_key,
     scaling,
 )
+from studio.diffusion.lora_origins import likely_family, other_algorithm
 from studio.engine.lora_base import BaseWeights
 from studio.engine.lora_file import MAX_NAMED, LoraFile, read_lora
 from studio.errors import ModelUnavailable

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from studio.diffusion.lora_keys import block_of, text_width
+from studio.diffusion.lora_keys import block_of
+from studio.diffusion.lora_origins import text_width
 from studio.engine.lora_base import BaseWeights
 from studio.engine.lora_file import Hashes, LoraFile, hashes_of, listed
 from studio.engine.lora_gate import FAMILY_NAMES, Passed

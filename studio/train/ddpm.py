@@ -62,7 +62,7 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset(minutes=1, pictures=32, batch=4, learning_rate=1e-3, dim=8, ema=0.5, held_out=8, max_steps=4),
-    "cpu": Preset(minutes=20, pictures=40_000, batch=64, learning_rate=1e-3),
+    "cpu": Preset(minutes=20, pictures=40_000, batch=64, learning_rate=1e-3, ema=0.995),
     "gpu": Preset(minutes=5, pictures=200_000, batch=512, learning_rate=2e-3),
 }
 

@@ -13,6 +13,7 @@ from studio.engine.generate import Generation
 from studio.errors import StudioError
 from studio.events import Done, Event, Failed, GenerationResult
 from studio.text import t
+from studio.ui.figure import data_uri
 from studio.ui.run import describe_failure, follow, owner_of
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from studio.perception.following import Follower, Following
 
 Updates = dict[Any, Any]
+# A place of our own: gr.ImageSlider loses a value that comes together with its first appearance.
+FOLLOW_THE_HAND = """element.addEventListener("input", ({ target }) =>
+  target.parentElement.style.setProperty("--at", target.value + "%"));"""
 Tell = Callable[[GenerationResult, Image.Image | None, str], str]
 """What is said of a result, and of its picture without control where there is one, in a language."""
 
@@ -33,7 +37,7 @@ class Compared:
     """Where both pictures and the numbers of the steered one appear."""
 
     box: gr.Column
-    slider: gr.ImageSlider
+    slider: gr.HTML
     told: gr.HTML
 
     @property
@@ -76,7 +80,7 @@ class Compared:
         bare = event.result.images[0]
         yield {
             self.box: gr.update(visible=True),
-            self.slider: (bare, result.images[0]),
+            self.slider: over_each_other(bare, result.images[0], language),
             self.told: tell(result, bare, language),
         }
 
@@ -91,11 +95,15 @@ def draw_compared(prefix: str) -> Compared:
     """The places, hidden until there is something to compare. prefix: as of the switch."""
     with gr.Column(visible=False, elem_classes="studio-compared") as box:
         gr.HTML(label(f"{prefix}.slider"), elem_classes="studio-unit-title")
-        slider = gr.ImageSlider(
-            format="png", interactive=False, show_label=False, label=label(f"{prefix}.slider"),
-            buttons=["fullscreen"], elem_id=f"{prefix}-slider",
-        )  # fmt: skip
+        slider = gr.HTML(js_on_load=FOLLOW_THE_HAND, elem_id=f"{prefix}-slider")
     return Compared(box, slider, gr.HTML(elem_id=f"{prefix}-followed"))
+
+
+def over_each_other(bare: Image.Image, steered: Image.Image, language: str) -> str:
+    """Both pictures in one place, and a slider that says how far the steered one reaches from the right."""
+    pictures = "".join(f'<img alt="" src="{data_uri(picture, "WEBP")}">' for picture in (bare, steered))
+    name = plain(t("controlnet.reach", language))
+    return f'<div class="studio-compare">{pictures}<input type="range" min="0" max="100" aria-label="{name}"></div>'
 
 
 def result_of(studio: Studio, job_id: object) -> GenerationResult | None:

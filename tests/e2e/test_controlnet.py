@@ -21,6 +21,7 @@ def choose(page: Page, unit: int, kind: str) -> None:
     page.locator(f"#controlnet-{unit}-kind").get_by_label(kind, exact=True).check()
 
 
+@pytest.mark.timeout(240)
 def test_a_joint_is_dragged_and_a_picture_follows_or_it_is_told_what_is_missing(visit: Visit, models: Path):
     page = visit(locale="en-US")
     open_tab(page, "ControlNet")
@@ -56,6 +57,7 @@ def test_a_joint_is_dragged_and_a_picture_follows_or_it_is_told_what_is_missing(
     expect(page.locator("#controlnet-followed")).to_contain_text("Joints in their places")
 
 
+@pytest.mark.timeout(240)
 def test_on_a_phone_edges_are_drawn_without_sideways_scrolling(visit: Visit):
     page = visit(locale="zh-CN", viewport=PHONE, color_scheme="dark")
     page.locator(".overflow-menu button").first.click()  # where tabs are that have no room

@@ -22,7 +22,7 @@ from tests.engine.told import MODELS, REQUEST, SHA256, drawn, foreign, keys, own
 
 A1111 = (
     "a castle\nNegative prompt: blurry\nSteps: 25, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 42, "
-    'Size: 512x768, Model hash: 6ce0161689, Model: v1-5, Clip skip: 2, Lora hashes: "a: 1, b: 2", Version: v1.6.0'
+    "Size: 512x768, Model hash: 6ce0161689, Model: v1-5, Clip skip: 2, Hypernet: anime, Version: v1.6.0"
 )
 
 
@@ -43,7 +43,7 @@ def test_an_older_file_of_another_program_is_read():
 def test_what_another_program_knows_and_the_studio_does_not_is_named():
     restored = read(foreign(A1111), MODELS)
     told = " ".join(problem.message() for problem in restored.problems)
-    for named in ("Karras", "v1-5", "Clip skip", "Lora hashes", "similar"):
+    for named in ("Karras", "v1-5", "Clip skip", "Hypernet", "similar"):
         assert named in told
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studio.diffusion.lora_keys import likely_family, read_key
+from studio.diffusion.lora_keys import read_key
+from studio.diffusion.lora_origins import likely_family
 from studio.engine.loaders import FolderLoader
 from studio.engine.lora_base import BaseWeights, base_weights
 from studio.engine.lora_file import hashes_of

@@ -89,7 +89,8 @@ def test_turbo_draws_in_few_steps_without_guidance(
         "sdxl-turbo", num_inference_steps=steps, guidance_scale=0.0, scheduler=Scheduler.EULER, num_images=2
     )
     expected = stock(models_root, request, "StableDiffusionXLPipeline", width=SIDE, height=SIDE)
-    np.testing.assert_array_equal(draw(registry, request), expected)
+    # Where a number lies between two levels of colour, some processors round it otherwise on the second call.
+    np.testing.assert_allclose(np.asarray(draw(registry, request), np.int16), np.asarray(expected, np.int16), atol=1)
 
 
 def test_one_step_of_euler_is_turbos_own_ancestral_sampler(
