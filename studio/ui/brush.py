@@ -28,7 +28,13 @@ DRAWN, UNDER = "data:image/png;base64,", "data:image/webp;base64,"
 
 
 def draw_brush(
-    elem_id: str, texts: str, ink: str, paper: str | None, widths: tuple[int, int, int], under: bool
+    elem_id: str,
+    texts: str,
+    ink: str,
+    paper: str | None,
+    widths: tuple[int, int, int],
+    under: bool,
+    visible: bool = True,
 ) -> gr.HTML:
     """The widget. texts: <texts>.canvas and .help in assets/i18n; ink, paper: colours of what is drawn and erased, None
     for nothing at all; widths: of the brush in pixels, the least, the usual and the most; under: whether a picture that
@@ -41,7 +47,7 @@ def draw_brush(
         for language in LANGUAGES
     }
     written = script(SCRIPT, texts=said, ink=ink, paper=paper, widths=widths, under=under)
-    return gr.HTML("", html_template=PLACE, js_on_load=written, elem_id=elem_id)
+    return gr.HTML("", html_template=PLACE, js_on_load=written, elem_id=elem_id, visible=visible)
 
 
 def drawn_on(picture: Image.Image) -> str:

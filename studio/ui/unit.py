@@ -207,7 +207,8 @@ def draw_unit(number: int, kind: MapKind, studio: Studio, size: Size, prefix: st
                 elem_classes="studio-alert",
             )  # fmt: skip
             gr.HTML(label("controlnet.map"), elem_classes="studio-unit-title")
-            edges = draw_brush(f"{name}-edges", "edges", "white", "black", PENS, under=False)
+            drawn = place_of(kind, "") == "edges"
+            edges = draw_brush(f"{name}-edges", "edges", "white", "black", PENS, under=False, visible=drawn)
             with gr.Column(visible=place_of(kind, "") == "skeleton", elem_classes="studio-stack") as posed:
                 skeleton = draw_skeleton(name, *size)
             plain = gr.Image(

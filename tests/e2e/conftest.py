@@ -129,6 +129,15 @@ def strict_page(browser: Browser, url: str, forgiven: tuple[str, ...], **options
     assert faults == []
 
 
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab of the page, from the menu of those that have no room where it is there."""
+    tab = page.get_by_role("tab", name=name, exact=True).locator("visible=true")
+    if not tab.count():
+        page.locator(".studio-tabs .overflow-menu button").locator("visible=true").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name).locator("visible=true").first
+    tab.click()
+
+
 @pytest.fixture
 def visit(browser: Browser, url: str) -> Iterator[Visit]:
     """Open the studio: visit(query, forgiven, **options of the browser)."""

@@ -60,8 +60,7 @@ def test_a_joint_is_dragged_and_a_picture_follows_or_it_is_told_what_is_missing(
 @pytest.mark.timeout(240)
 def test_on_a_phone_edges_are_drawn_without_sideways_scrolling(visit: Visit):
     page = visit(locale="zh-CN", viewport=PHONE, color_scheme="dark")
-    page.locator(".overflow-menu button").first.click()  # where tabs are that have no room
-    page.locator(".overflow-dropdown button", has_text="ControlNet").click()
+    open_tab(page, "ControlNet")
     choose(page, 1, "边缘")
     page.locator("#controlnet-1-scene").click()
     expect(page.locator("#controlnet-1-source img")).to_be_visible()

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Visit
+from tests.e2e.conftest import Visit, open_tab
 from tests.e2e.test_page import BROKEN_OFF, PHONE, generate, set_steps, write
 
 pytestmark = pytest.mark.e2e
@@ -26,10 +26,6 @@ def draw(page: Page, prompt: str, seed: int) -> None:
     page.get_by_label("Keep").check()
     generate(page)
     expect(page.locator("#phase")).to_have_text("Done")
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def test_a_picture_is_found_again_sent_back_and_deleted(visit: Visit):

@@ -10,17 +10,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from studio.engine.infotext import read
-from tests.e2e.conftest import Visit
+from tests.e2e.conftest import Visit, open_tab
 from tests.e2e.pictures import files, pixels
 from tests.e2e.test_page import PHONE
 from tests.e2e.test_restore import download as download_from
 
 __all__ = ["files"]
 pytestmark = pytest.mark.e2e
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def fill(page: Page, box: Locator, value: object) -> None:

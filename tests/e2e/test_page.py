@@ -26,6 +26,13 @@ def set_steps(page: Page, label: str, steps: int) -> None:
     box.press("Tab")
 
 
+def make_slow(page: Page, side: int = 512) -> None:
+    """A picture that takes long enough for a browser on a busy machine to come in between."""
+    set_steps(page, "Steps", 100)
+    set_steps(page, "Width", side)
+    set_steps(page, "Height", side)
+
+
 def generate(page: Page) -> None:
     page.locator("#generate").click()
 
@@ -79,7 +86,7 @@ def test_the_language_can_be_switched_on_the_page(visit: Visit):
 def test_the_preview_moves_while_it_denoises(visit: Visit):
     page = visit(locale="en-US")
     write(page, "a house in the snow")
-    set_steps(page, "Steps", 60)
+    make_slow(page, side=256)
     generate(page)
     expect(page.locator("#phase")).to_contain_text("step")
     expect(page.locator("#picture-1 img")).to_be_visible()
@@ -91,7 +98,7 @@ def test_the_preview_moves_while_it_denoises(visit: Visit):
 def test_stop_ends_a_job_and_the_next_one_runs(visit: Visit):
     page = visit(locale="en-US")
     write(page, "a cat in a meadow")
-    set_steps(page, "Steps", 100)
+    make_slow(page)
     generate(page)
     expect(page.locator("#phase")).to_contain_text("step")
     page.locator("#stop").click()
@@ -104,7 +111,7 @@ def test_stop_ends_a_job_and_the_next_one_runs(visit: Visit):
 def test_a_page_loaded_anew_finds_its_job(visit: Visit):
     page = visit(forgiven=BROKEN_OFF, locale="en-US")
     write(page, "a tree in the forest")
-    set_steps(page, "Steps", 100)
+    make_slow(page, side=256)
     generate(page)
     expect(page.locator("#phase")).to_contain_text("step")
     page.reload()

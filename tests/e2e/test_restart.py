@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import PATIENCE_MS, free_port, running_studio, strict_page
-from tests.e2e.test_page import BROKEN_OFF, generate, set_steps, write
+from tests.e2e.test_page import BROKEN_OFF, generate, make_slow, set_steps, write
 
 pytestmark = pytest.mark.e2e
 
@@ -39,7 +39,7 @@ def test_a_job_that_a_kill_cut_is_told_and_the_history_is_there(browser: Browser
             generate(page)
             expect(page.locator("#phase")).to_have_text("Done")
             write(page, "a cat in a meadow")
-            set_steps(page, "Steps", 100)
+            make_slow(page)
             keep_seed(page, 77)
             generate(page)
             expect(page.locator("#phase")).to_contain_text("step")
