@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from studio.engine.folders import INDEX, chosen_files, file_sha256, lacking, network_files, used_parts
+from studio.engine.folders import INDEX, chosen_files, lacking, network_files, used_parts
 from studio.engine.hub import CachedRepository, Record, default_cache
 from studio.engine.jobs import Job, JobQueue
 from studio.engine.remote import Hub, Listing, RemoteFile, has_contents
 from studio.engine.single import IMAGE_ENCODER, SINGLE_KINDS, mark_of
 from studio.errors import ModelUnavailable
 from studio.events import Context, Downloading
+from studio.lineage import file_sha256
 from studio.types import ModelSpec, Source
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import ModelUnavailable
-from studio.lineage import combined_sha256
+from studio.lineage import combined_sha256, file_sha256
 
 INDEX = "model_index.json"
 # Library of a part -> the name of its weights.
@@ -211,11 +211,6 @@ def _read_json(file: Path, name: str, model_id: str) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise ModelUnavailable("model_damaged", model=model_id, file=name)
     return read
-
-
-def file_sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def file_digests(folder: ModelFolder) -> dict[str, str]:

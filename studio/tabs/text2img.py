@@ -15,7 +15,7 @@ from studio.errors import InvalidInput, StudioError
 from studio.events import Done, Event, GenerationResult
 from studio.text import t
 from studio.types import GenerationRequest, ModelSpec, Tab
-from studio.ui.endpoint import stream
+from studio.ui.endpoint import Answer, offer, stream
 from studio.ui.inside import draw_inside, inside_switch
 from studio.ui.models import draw_model_choice
 from studio.ui.pictures import Pictures, draw_pictures
@@ -179,7 +179,7 @@ def publish(services: Services, fields: dict[str, Any]) -> None:
         sampler: str,
         model: str,
         precision: str,
-    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+    ) -> Iterator[Answer]:
         """Draw one picture from a text.
 
         Args:
@@ -206,10 +206,7 @@ def publish(services: Services, fields: dict[str, Any]) -> None:
     inputs = [
         fields[name] for name in (*names, "num_inference_steps", "guidance_scale", "scheduler", "base_id", "precision")
     ]
-    outputs = [gr.Image(format="png", visible=False, label="picture"), gr.JSON(visible=False, label="result")]
-    gr.Button(visible=False).click(
-        text2img, inputs, outputs, api_name="text2img", preprocess=False, concurrency_limit=None
-    )
+    offer(text2img, inputs)
 
 
 TAB = Tab(id="text2img", order=10, build=build)
