@@ -1,1 +1,1 @@
-"""Ways to compute a network in fewer bits: real ones, which cost less, and simulated ones, which only show the error."""
+"""Ways to compute a network in fewer bits: real ones, which cost less, and simulated ones, which only show errors."""
