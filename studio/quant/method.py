@@ -45,7 +45,8 @@ class QuantMethod:
     simulated: rounds as if, and computes in float32: no speed and no memory are ever told of it. weight_bits,
     activation_bits: what can be chosen, the default first. apply(net, recipe) gives a quantized network of the same
     call signature; the given one is untouched. It raises InvalidInput for a network that it cannot take. requires: the
-    packages, by the names under which they are imported.
+    packages, by the names under which they are imported. The page names every method: their files import torch inside
+    functions only.
     """
 
     id: str
