@@ -97,7 +97,7 @@ def build(services: Services) -> None:
         return Generation(request, inside=inside is True), {fields["seed"]: request.seed}
 
     follower = Follower(studio.settings.models_dir)
-    finished = flow.connect(services.blocks, {**every, "inside": watched}, wish, [fields["seed"]])
+    finished = flow.connect(services.opening, {**every, "inside": watched}, wish, [fields["seed"]])
     compared.after(finished, services, job_id, comparing, partial(followed, follower))
     _connect_trials(services, trials, every, follower)
     woken.connect(services, units[0], fields["base_id"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from studio.ui.run import Updates, owner_of
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, card, plain
-from studio.ui.workspace import larger, send, tab_of
+from studio.ui.workspace import LARGER, handed_to, larger, send, tab_of
 
 PAGE_GENERATIONS = 16
 COLUMNS = 4
@@ -74,20 +73,11 @@ class History:
         details.keep.click(lambda: gr.update(visible=False), None, details.confirm, **INSTANT)
         details.sure.click(self.as_handler(self.delete), inputs, shown, **INSTANT)
         # Through the queue: only there does gradio notice that a gr.State has changed.
-        senders: dict[Any, Callable[[str, View, str], Updates]] = {details.send: self.send}
-        senders |= {button: partial(self.use, tab) for tab, button in details.actions.handing.items()}
-        for button, handler in senders.items():
-            button.click(
-                self.as_handler(handler),
-                inputs,
-                [self.alert, self.services.sent, self.services.tabs],
-                show_progress="hidden",
-                api_visibility="private",
-            )
-        shown = [self.alert, details.image, details.download]
-        details.actions.larger.click(
-            self.as_handler(self.enlarge), inputs, shown, show_progress="hidden", api_visibility="private"
-        )
+        told = {"show_progress": "hidden", "api_visibility": "private"}
+        sent = [self.alert, self.services.sent, self.services.tabs]
+        details.send.click(self.as_handler(self.send), inputs, sent, **told)
+        bar = details.actions.bar
+        bar.input(self.as_handler(self.act), [*inputs, bar], [*sent, details.image, details.download], **told)
 
     def refresh(self, owner: str, view: View, language: str) -> Updates:
         """The newest page."""
@@ -122,9 +112,11 @@ class History:
         record, index = self._chosen(owner, view)
         return send(self.services, _bytes_of(record, index), tab_of(record.request))
 
-    def use(self, tab: str, owner: str, view: View, language: str) -> Updates:
-        """Give the chosen picture to a tab that draws from it."""
-        return send(self.services, _bytes_of(*self._chosen(owner, view)), tab, as_input=True)
+    def act(self, owner: str, view: View, action: object, language: str) -> Updates:
+        """Do with the chosen picture what was pressed: show it larger, or give it to a tab that draws from it."""
+        if action == LARGER:
+            return self.enlarge(owner, view, language)
+        return send(self.services, _bytes_of(*self._chosen(owner, view)), handed_to(action), as_input=True)
 
     def enlarge(self, owner: str, view: View, language: str) -> Updates:
         """Show the chosen picture at twice its sides, and offer that for download."""
@@ -132,13 +124,14 @@ class History:
         served = save_pil_to_cache(picture, self.details.image.GRADIO_CACHE, format="png")
         return {self.details.image: served, self.details.download: served}
 
-    def as_handler(self, handler: Callable[[str, View, str], Updates]) -> Callable[..., Updates]:
+    def as_handler(self, handler: Callable[..., Updates]) -> Callable[..., Updates]:
         """A handler for an event: knows who asks and in which language, and tells what is refused."""
 
-        def handle(request: gr.Request, owner: object, view: View | None) -> Updates:
+        def handle(request: gr.Request, owner: object, view: View | None, *values: object) -> Updates:
             language = language_of(request)
             try:
-                return {self.alert: gr.update(visible=False), **handler(owner_of(owner), view or View(), language)}
+                updates = handler(owner_of(owner), view or View(), *values, language)
+                return {self.alert: gr.update(visible=False), **updates}
             except StudioError as error:
                 return {self.alert: gr.update(visible=True, message=describe(error, language))}
 

@@ -69,7 +69,7 @@ def build(services: Services) -> None:
         request, _ = request_from(specs, **values)
         return Generation(request), {fields["seed"]: request.seed}
 
-    flow.connect(services.blocks, every, wish, [fields["seed"]])
+    flow.connect(services.opening, every, wish, [fields["seed"]])
 
     def sweep(keep_seed: object, **values: object) -> StrengthSweep:
         """What the lights are found by."""

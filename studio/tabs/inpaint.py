@@ -74,7 +74,7 @@ def build(services: Services) -> None:
         request, _ = request_from(specs, lambda plain, _: _painted_mask(strokes, plain), **values)
         return Generation(request), {fields["seed"]: request.seed}
 
-    flow.connect(services.blocks, every, wish, [fields["seed"]])
+    flow.connect(services.opening, every, wish, [fields["seed"]])
     publish(services, every, specs)
 
 

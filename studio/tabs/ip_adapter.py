@@ -92,7 +92,7 @@ def build(services: Services) -> None:
         return Generation(request, inside=inside is True), {fields["seed"]: request.seed}
 
     begin = references.reading(start).then
-    finished = flow.connect(services.blocks, {**every, "inside": watched}, wish, [fields["seed"]], begin=begin)
+    finished = flow.connect(services.opening, {**every, "inside": watched}, wish, [fields["seed"]], begin=begin)
     compared.after(finished, services, job_id, comparing, partial(verdict, services.studio))
     _connect_trials(services, trials, every, specs)
     publish(services, every, specs)

@@ -84,7 +84,7 @@ def build(services: Services) -> None:
         request = request_from(studio, specs, **values)
         return Generation(request), {fields["seed"]: request.seed}
 
-    finished = flow.connect(services.blocks, every, wish, [fields["seed"]])
+    finished = flow.connect(services.opening, every, wish, [fields["seed"]])
     compared.after(finished, services, job_id, comparing, swap_told)
     _connect_trials(services, trials, every, specs)
     publish(services, fields, specs)

@@ -65,7 +65,7 @@ def build(services: Services) -> None:
         request = request_of(specs, **values)
         return Generation(request, inside=inside is True), {fields["seed"]: request.seed}
 
-    flow.connect(services.blocks, fields, wish, [fields["seed"]])
+    flow.connect(services.opening, fields, wish, [fields["seed"]])
     pictures.connect(services)
     publish(services, fields)
 
@@ -95,7 +95,7 @@ def _draw_settings(services: Services, texts: dict[str, Any]) -> dict[str, Any]:
     knobs = sampling(first)
     seed, keep = seed_fields()
     inside = inside_switch()
-    services.blocks.load(random_seed, None, seed, **INSTANT)
+    services.opening.seed(seed)
     # Not `change`: a picture that is restored brings its model and its settings at once.
     model.input(
         lambda base_id: knobs.defaults(specs[base_id]),

@@ -12,7 +12,7 @@ from studio.ui.models import draw_model_choice
 from studio.ui.restore import Fill, draw_restore, nothing
 from studio.ui.services import Services
 from studio.ui.text import label
-from studio.ui.widgets import INSTANT, prompt_box, random_seed, sampling, seed_fields
+from studio.ui.widgets import INSTANT, prompt_box, sampling, seed_fields
 
 
 def draw_texts(prefix: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def draw_settings(
     model = draw_model_choice(services, specs, f"{tab}-model")
     knobs = sampling(first, f"{tab}-")
     seed, keep = seed_fields(f"{tab}-")
-    services.blocks.load(random_seed, None, seed, **INSTANT)
+    services.opening.seed(seed)
     # Not `change`: a picture that is restored brings its model and its settings at once.
     model.input(lambda base_id: knobs.defaults(specs[base_id]), model, list(knobs.defaults(first)), **INSTANT)
     every = {**fields, "base_id": model, **vars(knobs), "seed": seed, "keep_seed": keep}

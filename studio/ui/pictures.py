@@ -48,7 +48,7 @@ class Pictures:
 
     @property
     def outputs(self) -> list[Any]:
-        parts = [part for tile in self.tiles for part in (tile.column, tile.image, tile.caption, tile.actions.row)]
+        parts = [part for tile in self.tiles for part in (tile.column, tile.image, tile.caption, tile.actions.bar)]
         return [self.empty, *parts, self.numbers, self.note]
 
     def preview(self, event: Event) -> Updates:
@@ -89,7 +89,7 @@ class Pictures:
             tile.actions.connect(services, tile.image)
 
     def _actions(self, visible: bool) -> Updates:
-        return {tile.actions.row: gr.update(visible=visible) for tile in self.tiles}
+        return {tile.actions.bar: gr.update(visible=visible) for tile in self.tiles}
 
     def _images(self, images: Sequence[Any]) -> Updates:
         updates: Updates = {self.empty: gr.update(visible=False)}

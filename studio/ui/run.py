@@ -16,22 +16,22 @@ import gradio as gr
 import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
-from studio.events import FINAL_EVENTS, Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped, Work
+from studio.events import FINAL_EVENTS, Event, Failed, Work
 from studio.text import t
 from studio.ui.attendance import Attendance
 from studio.ui.cut import cut_event, cut_record, refilled
-from studio.ui.text import describe, label, language_of
-from studio.ui.widgets import INSTANT, plain
+from studio.ui.progress import progress_of
+from studio.ui.text import describe, language_of
+from studio.ui.widgets import INSTANT
 
 if TYPE_CHECKING:
     from studio.build import Studio
     from studio.engine.jobs import Job
+    from studio.ui.opening import Opening
 
 Updates = dict[Any, Any]
-PHASES = ("queued", "loading", "denoising", "decoding", "done")
 TAIL_SECONDS = 2.0
 """How long a tail is silent at most: it notices that the browser has gone when it writes."""
-DENOISED_PERCENT = 96
 OWNER_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
 # Gradio hides what it stores behind this word so that it reads it again after a restart; it protects nothing.
 STORAGE_WORD = "diffusion-studio"
@@ -65,28 +65,22 @@ class JobPanel:
     start: gr.Button
     stop: gr.Button
     alert: antd.Alert
-    box: gr.Column
     phase: gr.HTML
-    progress: antd.Progress
-    steps: antd.Steps
+    prefix: str = ""
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.start, self.stop, self.alert, self.box, self.phase, self.progress, self.steps]
+        return [self.start, self.stop, self.alert, self.phase]
 
     def updates(self, event: Event, language: str) -> Updates:
         """What an event changes on the panel."""
         running = not isinstance(event, FINAL_EVENTS)
-        phase, percent, text = _progress(event, language)
         failure = describe_failure(event, language)
         return {
             self.start: gr.update(interactive=not running),
             self.stop: gr.update(interactive=running),
             self.alert: gr.update(visible=failure is not None, message=failure or ""),
-            self.box: gr.update(visible=True),
-            self.phase: f'<span role="status">{plain(text)}</span>',
-            self.progress: gr.update(percent=percent, status=_bar_status(event)),
-            self.steps: gr.update(current=phase, status="error" if failure else "process"),
+            self.phase: gr.update(visible=True, value=progress_of(event, language, f"{self.prefix}phase")),
         }
 
     def refused(self, error: StudioError, language: str) -> Updates:
@@ -103,43 +97,11 @@ def describe_failure(event: Event, language: str) -> str | None:
     return t("text2img.unexpected", language)
 
 
-def _bar_status(event: Event) -> str:
-    if isinstance(event, Failed):
-        return "exception"
-    return "success" if isinstance(event, Done) else "normal"
-
-
-def _progress(event: Event, language: str) -> tuple[int, int, str]:
-    """Index into PHASES, percent, and the sentence that says it."""
-    match event:
-        case Queued(position=position):
-            return 0, 0, t("phase.queued_behind" if position else "phase.queued_next", language, count=position)
-        case Loading(model_id=model):
-            return 1, 0, t("phase.loading_model", language, model=model)
-        case Step(index=index, total=total):
-            return 2, round(DENOISED_PERCENT * index / total), t("phase.step", language, index=index, total=total)
-        case Decoding():
-            return 3, DENOISED_PERCENT, t("phase.decoding_now", language)
-        case Done():
-            return len(PHASES), 100, t("phase.finished", language)
-        case Stopped():
-            return 0, 0, t("phase.stopped", language)
-        case Failed(error=StudioError(key="cut")):
-            return 0, 0, t("phase.cut", language)
-        case _:
-            return 0, 0, t("phase.failed", language)
-
-
 def draw_panel(start: gr.Button, stop: gr.Button, prefix: str = "") -> JobPanel:
-    """The alert, and the phase with its bar, which show themselves with the first job. prefix: of the phase's id."""
+    """The alert, and how far the job is, which show themselves with the first job. prefix: of the sentence's id."""
     alert = antd.Alert(message="", type="error", show_icon=True, visible=False, elem_classes="studio-alert")
-    with gr.Column(visible=False, elem_classes="studio-progress") as box:
-        phase = gr.HTML(elem_id=f"{prefix}phase", elem_classes="studio-phase")
-        progress = antd.Progress(0, {"aria-label": "progress"}, show_info=False)
-        with antd.Steps(current=0, size="small", elem_classes="studio-steps") as steps:
-            for name in PHASES:
-                antd.Steps.Item(title=label(f"phase.{name}"))
-    return JobPanel(start, stop, alert, box, phase, progress, steps)
+    phase = gr.HTML(visible=False, elem_classes="studio-progress")
+    return JobPanel(start, stop, alert, phase, prefix)
 
 
 @dataclass(frozen=True)
@@ -156,13 +118,14 @@ class JobFlow:
 
     def connect(
         self,
-        blocks: gr.Blocks,
+        opening: Opening,
         fields: Mapping[str, Any],
         prepare: Callable[..., tuple[Work, Updates]],
         prepared: Sequence[Any],
         begin: Callable[..., Any] | None = None,
     ) -> Any:
-        """Wire the buttons and the page's load. Returns the event that tails the job: what follows it comes at its end.
+        """Wire the buttons and the page's opening. Returns the event that tails the job: what follows it comes at its
+        end.
 
         prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput. begin: the
         event that submits, where something comes between it and the button's click.
@@ -207,7 +170,8 @@ class JobFlow:
             return updates or {next(iter(fields.values())): gr.skip()}
 
         # After the tail, and so after what else the page fills itself with when it is opened.
-        blocks.load(**tail).then(refill, [self.owner, self.job_id], list(fields.values()), **INSTANT)
+        found = opening.job(self.job_id)
+        found.change(**tail).then(refill, [self.owner, self.job_id], list(fields.values()), **INSTANT)
         self.panel.stop.click(
             self.stop, [self.owner, self.job_id], queue=False, show_progress="hidden", api_visibility="private"
         )

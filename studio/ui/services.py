@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from studio.types import ModelSpec
+from studio.ui.opening import Opening
 
 if TYPE_CHECKING:
     from studio.build import Studio
@@ -27,7 +28,7 @@ class Services:
     """The studio behind the page, the page, and what its tabs share.
 
     owner: the name under which this browser's jobs run. tab: the one that is being built, among `tabs`. sent: a
-    picture on its way to another tab, as `Sent`.
+    picture on its way to another tab, as `Sent`. opening: what is done when the page is opened.
     """
 
     studio: Studio
@@ -38,6 +39,7 @@ class Services:
     sent: gr.State
     models: list[ModelChoice] = field(default_factory=list)
     """Where a model is chosen, on whichever tab: the page keeps them to what is at hand."""
+    opening: Opening = field(default_factory=Opening)
 
 
 @dataclass(frozen=True)

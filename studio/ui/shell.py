@@ -15,6 +15,7 @@ from studio.types import Tab
 from studio.ui.language import SWITCH_LANGUAGE, SWITCH_THEME
 from studio.ui.memory import draw_memory
 from studio.ui.models import draw_models, offers
+from studio.ui.opening import Opening
 from studio.ui.run import browser_state
 from studio.ui.services import ModelChoice, Services
 from studio.ui.text import label, language_of
@@ -53,11 +54,12 @@ def build_shell(studio: Studio, tabs: Sequence[Tab]) -> gr.Blocks:
         with ms.Application(), antd.ConfigProvider(locale="en_US", theme_config=ANTD_TOKENS) as provider:
             header = _draw_header(studio)
             models, memory = draw_models(studio), draw_memory(studio)
-            sent, choices = gr.State(None), list[ModelChoice]()
+            sent, choices, opening = gr.State(None), list[ModelChoice](), Opening()
             with gr.Tabs(elem_classes="studio-tabs") as bar:
                 for tab in sorted(tabs, key=lambda one: one.order):
                     with gr.Tab(label(f"shell.tab.{tab.id}"), id=tab.id) as page:
-                        tab.build(Services(studio, blocks, owner, bar, page, sent, choices))
+                        tab.build(Services(studio, blocks, owner, bar, page, sent, choices, opening))
+        opening.connect(studio, blocks, owner)
         models.connect(header.models)
         memory.connect(header.residents)
         offered = gr.State(None)

@@ -13,13 +13,14 @@ import gradio as gr
 from PIL import Image
 
 from studio.engine.upscale import Upscaling, labelled_larger
-from studio.errors import StudioError
+from studio.errors import InvalidInput, StudioError
 from studio.events import Done, Failed
 from studio.types import Task
+from studio.ui.button_bar import draw_button_bar
 from studio.ui.run import follow, owner_of
 from studio.ui.services import Sent, Services
 from studio.ui.source import uploaded
-from studio.ui.text import describe, label, language_of
+from studio.ui.text import describe, language_of
 
 Updates = dict[Any, Any]
 QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
@@ -28,6 +29,8 @@ picture's file still holds its texts."""
 
 HANDED = {"source": "img2img", "paint": "inpaint", "control": "controlnet", "refer": "ip_adapter"}
 """What can be done with a picture in another tab, and which that is."""
+LARGER = "larger"
+"""What can be done with it where it is."""
 
 STEERING = {
     "ip_adapter": "ip_adapter",
@@ -55,29 +58,20 @@ def send(services: Services, data: bytes, tab: str, as_input: bool = False) -> U
 
 @dataclass(frozen=True)
 class Actions:
-    """What can be done with a picture that is there."""
+    """What can be done with a picture that is there: a bar of buttons."""
 
-    row: gr.Row
-    handing: Mapping[str, gr.Button]
-    """The buttons that hand it over, by the tab that then draws from it."""
-    larger: gr.Button
+    bar: gr.HTML
 
     def connect(self, services: Services, image: gr.Image) -> None:
-        """Wire the buttons with the place of their picture."""
-        for tab, button in self.handing.items():
-            hand_over = told(partial(_hand_over, services, tab))
-            button.click(hand_over, image, [services.sent, services.tabs], **QUEUED)
-        self.larger.click(told(partial(_enlarge, services)), [services.owner, image], image, **QUEUED)
+        """Wire the bar with the place of its picture."""
+        act = told(partial(_act, services, image))
+        self.bar.input(act, [self.bar, services.owner, image], [services.sent, services.tabs, image], **QUEUED)
 
 
 def draw_actions(name: str, visible: bool = False) -> Actions:
-    """The row. name: of the picture, for the ids on the page."""
-    with gr.Row(visible=visible, elem_classes="studio-picture-actions") as row:
-        buttons = {
-            action: gr.Button(label(f"workspace.{action}"), size="sm", min_width=0, scale=0, elem_id=f"{name}-{action}")
-            for action in (*HANDED, "larger")
-        }
-    return Actions(row, {tab: buttons[action] for action, tab in HANDED.items()}, buttons["larger"])
+    """The bar. name: of the picture, for the ids on the page."""
+    keys = {action: f"workspace.{action}" for action in (*HANDED, LARGER)}
+    return Actions(draw_button_bar(name, keys, visible))
 
 
 def told(handler: Callable[..., Updates]) -> Callable[..., Updates]:
@@ -93,14 +87,19 @@ def told(handler: Callable[..., Updates]) -> Callable[..., Updates]:
     return handle
 
 
-def _hand_over(services: Services, tab: str, value: object, language: str) -> Updates:
-    """Give a shown picture to a tab that draws from it."""
-    return send(services, uploaded(value, "init_image"), tab, as_input=True)
+def _act(services: Services, image: gr.Image, action: object, owner: object, value: object, language: str) -> Updates:
+    """Do with a shown picture what was pressed: show it at twice its sides, or give it to a tab that draws from it."""
+    data = uploaded(value, "init_image")
+    if action == LARGER:
+        return {image: larger(services, owner_of(owner), data)}
+    return send(services, data, handed_to(action), as_input=True)
 
 
-def _enlarge(services: Services, owner: object, value: object, language: str) -> Image.Image:
-    """A shown picture at twice its sides."""
-    return larger(services, owner_of(owner), uploaded(value, "init_image"))
+def handed_to(action: object) -> str:
+    """The tab that an action hands a picture to. Raises InvalidInput for one that is none."""
+    if not isinstance(action, str) or action not in HANDED:
+        raise InvalidInput("not_a_choice", field="action", value=str(action)[:40], choices=", ".join(HANDED))
+    return HANDED[action]
 
 
 def larger(services: Services, owner: str, data: bytes) -> Image.Image:

@@ -48,7 +48,7 @@ def test_a_picture_from_a_picture_counts_the_steps_that_ran(pictures: Pictures):
 
 
 def test_what_can_be_done_with_a_picture_comes_with_the_finished_one(pictures: Pictures):
-    row = pictures.tiles[0].actions.row
+    row = pictures.tiles[0].actions.bar
     assert pictures.preview(Step(1, 2, (picture(),)))[row]["visible"] is False
     assert pictures.finished(result(), "en", "")[row]["visible"] is True
 

@@ -39,8 +39,9 @@ def test_an_event_says_its_phase_its_share_and_its_sentence(
     panel: JobPanel, event: Event, phase: int, percent: int, sentence: str
 ):
     updates = panel.updates(event, "en")
-    assert (updates[panel.steps]["current"], updates[panel.progress]["percent"]) == (phase, percent)
-    assert sentence in updates[panel.phase]
+    html = updates[panel.phase]["value"]
+    assert (html.count('class="studio-step-past"'), f'aria-valuenow="{percent}"' in html) == (phase, True)
+    assert sentence in html
 
 
 def test_the_phase_is_told_in_chinese(panel: JobPanel):
