@@ -1,6 +1,6 @@
 """Rounding to few levels: the uniform quantizer, how its scale is found, and how training passes through it.
 
-    x_hat = s (clip(round(x / s) + z, n, p) - z)                              So et al. (2306.02316), section 3
+    x_hat = s (clip(round(x / s) + z, n, p) - z)                              So et al. (2306.02316)
 x: (B, ...), any numbers; s > 0: the step; z: the level of zero, a whole number; n, p: the first and the last level of a
 `Grid`. s and z: numbers, or tensors that broadcast against x, (B, 1, ..) for a step of each sample. Inside the range
 [s (n - z), s (p - z)] the error is at most s / 2, outside it is cut off; there are 2^b levels at most.
@@ -33,12 +33,12 @@ class Grid:
 
 
 def unsigned(bits: int) -> Grid:
-    """n = 0, p = 2^b - 1: of activations, and of weights with a zero level of their own. 2306.02316, section 3"""
+    """n = 0, p = 2^b - 1: of activations, and of weights with a zero level of their own. 2306.02316"""
     return Grid(0, 2 ** _checked(bits) - 1)
 
 
 def symmetric(bits: int) -> Grid:
-    """p = -n = 2^(b-1) - 1, z = 0: of weights in training. 2306.02316, section 5"""
+    """p = -n = 2^(b-1) - 1, z = 0: of weights in training. 2306.02316"""
     top: int = 2 ** (_checked(bits) - 1) - 1
     return Grid(-top, top)
 
@@ -54,7 +54,7 @@ def fake_quantize(x: Tensor, s: Tensor | float, z: Tensor | float, grid: Grid) -
 
 
 def round_straight_through(x: Tensor) -> Tensor:
-    """round(x), whose gradient is taken for 1 everywhere. Bengio et al. (1308.3432), section 3"""
+    """round(x), whose gradient is taken for 1 everywhere. Bengio et al. (1308.3432)"""
     return x + (x.round() - x).detach()
 
 
@@ -82,7 +82,7 @@ def lsq(x: Tensor, s: Tensor, z: Tensor | float, grid: Grid) -> Tensor:
     """x_hat with a step that learns.
 
     d x_hat / d s = round(v) - v inside, n - z below, p - z above, v = x / s; d x_hat / d x = 1 inside, 0 outside
-                                                              LSQ (1902.08153), eq. 3, 5; 2306.02316, eq. 4
+                                                                    LSQ (1902.08153), section 2
     s: a tensor that broadcasts against x, of whose copies the gradients are summed.
     """
     learned: Tensor = _Learned.apply(x, s, z, grid)
@@ -95,7 +95,7 @@ def lsq_gradient_scale(values: int, grid: Grid) -> float:
 
 
 def scaled_gradient(s: Tensor, factor: float) -> Tensor:
-    """s itself, its gradient multiplied. LSQ (1902.08153), appendix A"""
+    """s itself, its gradient multiplied. LSQ (1902.08153)"""
     return (s - s * factor).detach() + s * factor
 
 
@@ -114,7 +114,7 @@ def pact(x: Tensor, alpha: Tensor, z: float, grid: Grid) -> Tensor:
 def nipq(x: Tensor, alpha: Tensor, z: float, grid: Grid, generator: torch.Generator | None = None) -> Tensor:
     """Cut at a learned alpha, and noise as large as rounding's error in its place; no straight-through estimator.
 
-    y = clip(x, -alpha z / (p - z), alpha) + s u, u ~ U(-1/2, 1/2), s = alpha / (p - z)      NIPQ (2206.00820), eq. 4
+    y = clip(x, -alpha z / (p - z), alpha) + s u, u ~ U(-1/2, 1/2), s = alpha / (p - z)            NIPQ (2206.00820)
     When the training is over, `fake_quantize` rounds with the same s.
     """
     u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 0.5

@@ -1,6 +1,6 @@
 """Temporal dynamic quantization: the step of a quantizer is a function of the time, learned, and a table afterwards.
 
-So et al., "Temporal Dynamic Quantization for Diffusion Models" (2306.02316), section 4:
+So et al., "Temporal Dynamic Quantization for Diffusion Models" (2306.02316):
     I = enc(t), s(t) = softplus(MLP(I)), one small network for each activation quantizer
 The network knows t alone, not the picture: once it is trained, s(0), ..., s(T - 1) are written into a table, and the
 network is thrown away. What a code says of t can be swapped, which is how the paper's claims are put to the test.
@@ -24,7 +24,7 @@ LAST_GAIN = 0.01
 def fourier_codes(T: int, dim: int = CODE_DIM, t_max: float = T_MAX) -> Tensor:
     """What the network is told of each t: waves whose lengths grow geometrically.
 
-    enc(t) = (sin(t w_i), cos(t w_i)), w_i = t_max^(-2 i / d), i = 0 .. d/2 - 1              2306.02316, section 4.1
+    enc(t) = (sin(t w_i), cos(t w_i)), w_i = t_max^(-2 i / d), i = 0 .. d/2 - 1                        2306.02316
     Returns (T, dim) float32, sines first. Raises ValueError unless dim is even and at least 2.
     """
     if dim < 2 or dim % 2:
@@ -62,8 +62,7 @@ class StepNetwork(nn.Module):
     """s(t) = softplus(MLP(enc(t))) of one quantizer: `depth` linear layers with ReLU between.
 
     He initialisation; the last bias is softplus^-1(s0), and the last weights are LAST_GAIN of He's, so that s(t) begins
-    within a few percent of s0 at every t (the paper sets the bias and says nothing of these weights; at full He size
-    they would scatter s(t) over a decade).                                                2306.02316, section 4.2
+    within a few percent of s0 at every t (2306.02316 leaves them at He's size, which scatters the first s(t) widely).
     codes: (T, d); t: (B,) int64 in [0, T); returns (B,) float32, above 0. In eval mode it computes in float64 and
     rounds once, so that a time alone and a table of all give the same bits.
     """
@@ -98,7 +97,7 @@ class StepNetwork(nn.Module):
 
 @torch.no_grad()
 def table(networks: Sequence[StepNetwork]) -> Tensor:
-    """Every step at every time, after which the networks are not needed any more. 2306.02316, section 4.3
+    """Every step at every time, after which the networks are not needed any more. 2306.02316
 
     Returns (len(networks), T) float32. The networks stay in the mode they were in.
     """
