@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": WORDS | {"diffusion"},
     "catalog": WORDS,
     "controls": WORDS | {"diffusion"},
-    "quant": WORDS | {"diffusion"},
+    "quant": WORDS | {"diffusion", "engine"},  # its OpenVINO networks are converted and cut as the engine's own are
     "checks": WORDS | {"diffusion"},
     "train": WORDS | {"diffusion", "world", "perception"},
     "ui": WORDS | {"engine", "settings", "world"},

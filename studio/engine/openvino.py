@@ -191,7 +191,7 @@ def convert_unet(unet: Any) -> tuple[Any, Any]:
 
     examples = traced.unet_examples(unet)
     residuals = 1 + traced.residual_count(unet)
-    model = _convert(traced.TracedUNet(unet, time_text=len(examples) - residuals > 3), examples)
+    model = convert_module(traced.TracedUNet(unet, time_text=len(examples) - residuals > 3), examples)
     split_gates(model)
     return _with_zeros(model, residuals), model
 
@@ -201,7 +201,7 @@ def convert_controlnet(controlnet: Any) -> Any:
     (B, tokens, D) and the embedded map (B, C_0, h, w), all float32, to its residuals, the mid block's last."""
     from studio.engine import openvino_traced as traced
 
-    model = _convert(traced.TracedControlNet(controlnet), traced.controlnet_examples(controlnet))
+    model = convert_module(traced.TracedControlNet(controlnet), traced.controlnet_examples(controlnet))
     split_gates(model)
     return model
 
@@ -210,11 +210,11 @@ def convert_decoder(vae: Any) -> Any:
     """The decoder of an autoencoder as a model of open shapes: latents (B, C, h, w) to pixels (B, 3, H, W)."""
     from studio.engine import openvino_traced as traced
 
-    return _convert(traced.TracedDecoder(vae), traced.decoder_example(vae))
+    return convert_module(traced.TracedDecoder(vae), traced.decoder_example(vae))
 
 
-def _convert(module: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
-    """A module as OpenVINO's model."""
+def convert_module(module: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
+    """A module as OpenVINO's model of open shapes, with one input for each example, of its type."""
     import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

@@ -21,6 +21,9 @@ MIN_BITS, MAX_BITS = 2, 8
 """What can be chosen; a real method may keep activations in 16 or 32."""
 NAMED = re.compile(r"(?P<method>[a-z0-9_]+)(?:-w(?P<weight>\d{1,3})a(?P<activation>\d{1,3}))?")
 
+INSTALLED_AS = {"optimum.quanto": "optimum-quanto"}
+"""Packages that are installed under another name than they are imported by."""
+
 Call = tuple[tuple[Any, ...], Mapping[str, Any]]
 """The positional and the named arguments of one call of a network."""
 
@@ -113,10 +116,19 @@ def require_backend(method: QuantMethod, device: str) -> None:
     That all is there does not yet mean that it runs: `probe.py` tries.
     """
     for package in method.requires:
-        if find_spec(package) is None:
-            raise ModelUnavailable("quant_needs_package", method=method.id, package=package)
+        if not is_there(package):
+            name = INSTALLED_AS.get(package, package)
+            raise ModelUnavailable("quant_needs_package", method=method.id, package=name)
     if method.needs_cuda and not device.startswith("cuda"):
         raise ModelUnavailable("quant_needs_cuda", method=method.id, device=device)
+
+
+def is_there(package: str) -> bool:
+    """Whether a package could be imported. Imports at most the one that it is inside of."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the one around it is missing
+        return False
 
 
 def refuse(method_id: str, reason: str) -> InvalidInput:
