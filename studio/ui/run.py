@@ -80,7 +80,8 @@ class JobPanel:
             self.start: gr.update(interactive=not running),
             self.stop: gr.update(interactive=running),
             self.alert: gr.update(visible=failure is not None, message=failure or ""),
-            self.phase: gr.update(visible=True, value=progress_of(event, language, f"{self.prefix}phase")),
+            # Nothing but the value: with `visible` beside it, gradio may put back the value before.
+            self.phase: progress_of(event, language, f"{self.prefix}phase"),
         }
 
     def refused(self, error: StudioError, language: str) -> Updates:
@@ -100,7 +101,7 @@ def describe_failure(event: Event, language: str) -> str | None:
 def draw_panel(start: gr.Button, stop: gr.Button, prefix: str = "") -> JobPanel:
     """The alert, and how far the job is, which show themselves with the first job. prefix: of the sentence's id."""
     alert = antd.Alert(message="", type="error", show_icon=True, visible=False, elem_classes="studio-alert")
-    phase = gr.HTML(visible=False, elem_classes="studio-progress")
+    phase = gr.HTML(elem_classes="studio-progress")
     return JobPanel(start, stop, alert, phase, prefix)
 
 

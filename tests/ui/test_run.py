@@ -39,7 +39,7 @@ def test_an_event_says_its_phase_its_share_and_its_sentence(
     panel: JobPanel, event: Event, phase: int, percent: int, sentence: str
 ):
     updates = panel.updates(event, "en")
-    html = updates[panel.phase]["value"]
+    html = updates[panel.phase]
     assert (html.count('class="studio-step-past"'), f'aria-valuenow="{percent}"' in html) == (phase, True)
     assert sentence in html
 
