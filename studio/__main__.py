@@ -98,6 +98,7 @@ def generate(
     start: Annotated[float, typer.Option(help="ip_adapter: from this share of the steps on.")] = 0.0,
     end: Annotated[float, typer.Option(help="ip_adapter: up to this share of the steps.")] = 1.0,
     where: Annotated[Where, typer.Option(help="ip_adapter: in which blocks of the UNet.")] = "all",
+    quant: Annotated[str, typer.Option(help="Quantized: a method and its bits, as openvino_int8, mse-w8a6.")] = "none",
 ) -> None:
     """Draw one picture. What is not given is the model's own default."""
     from studio.draw import Origin, Wish, draw
@@ -112,7 +113,7 @@ def generate(
     if refers or reference:
         steering.append(Referred(tuple(reference or ()), scale, start, end, where))
     told = (model, prompt, negative, seed, steps, guidance, sampler, width, height, precision)
-    wish = Wish(*told, origin, tuple(steering), tuple(lora or ()))
+    wish = Wish(*told, origin, tuple(steering), tuple(lora or ()), quant)
     draw(wish, out, Settings.from_env())
 
 

@@ -228,6 +228,8 @@ def _build_engine(
     from studio.engine.loaders import FolderLoader
     from studio.engine.registry import Registry
     from studio.engine.tuning import Tuning
+    from studio.quant.methods import METHODS
+    from studio.quant.quantizers import Quantizers
 
     found = resolve(settings)
     limit_bytes = found.ram_limit_bytes if found.device == "cpu" else found.vram_limit_bytes
@@ -248,6 +250,7 @@ def _build_engine(
         found.device,
         found.dtype,
         controls={control.id: control for control in controls},
+        quantizers=Quantizers(METHODS, found.device),
         ram_limit_bytes=found.ram_limit_bytes if on_cuda else 0,
     )
     for spec in loras.specs():

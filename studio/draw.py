@@ -76,6 +76,8 @@ class Wish:
     steering: tuple[Steer, ...] = ()
     loras: tuple[str, ...] = ()
     """NAME:WEIGHT of each, as in `<lora:NAME:WEIGHT>`."""
+    quant: str = "none"
+    """How the model is quantized, such as openvino_int8."""
 
     def request(self, specs: Mapping[str, ModelSpec]) -> GenerationRequest:
         """The wish with every gap filled. Raises InvalidInput that names the field and its limit."""
@@ -95,6 +97,7 @@ class Wish:
             precision=self.precision or defaults.precision,
             width=defaults.width if self.width is None else self.width,
             height=defaults.height if self.height is None else self.height,
+            quant_id=self.quant,
         )
 
 

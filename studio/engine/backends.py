@@ -27,6 +27,7 @@ from studio.engine.openvino import (
     convert_decoder,
     convert_unet,
 )
+from studio.engine.quantized import PLAIN
 from studio.errors import ModelUnavailable, StudioError
 from studio.types import PipelineKey, Precision, Task
 
@@ -121,7 +122,9 @@ class Backing:
 
 def install(view: Any, precision: Precision, lease: Lease) -> Backing:
     """Put the stand-ins into a view that they can draw for: a UNet that is not the set's own (a clone with adapters)
-    is drawn by PyTorch."""
+    is drawn by PyTorch, and a quantized one computes itself."""
+    if lease.pipeline.quant_id != PLAIN:
+        return Backing(getattr(view.unet, "backend", TORCH))
     graphs: Graphs | None = lease.pristine.graphs
     if getattr(view, "controlnet", None) is not None:
         from studio.engine.controlnets import of_one_view

@@ -286,6 +286,8 @@ def _valid(values: Mapping[str, Any], models: Collection[str], problems: list[St
             problems.append(error)
     if valid.get("task", Task.TEXT_TO_IMAGE) is not Task.TEXT_TO_IMAGE:
         problems.append(StudioError("picture_from_picture"))
+    if valid.get("quant_id", "none") != "none":
+        problems.append(StudioError("picture_quantized", method=valid["quant_id"][:40]))
     return valid
 
 
@@ -295,5 +297,4 @@ def _checked(name: str, value: Any, models: Collection[str]) -> Any:
         raise InvalidInput("not_text", field=name)
     if name == "base_id" and not (isinstance(value, str) and value in models):
         raise InvalidInput("not_a_choice", field=name, value=str(value)[:40], choices=", ".join(models))
-    request = GenerationRequest(**{"base_id": "", "prompt": "", "seed": 0, name: value})
-    return getattr(request, name)
+    return getattr(GenerationRequest(**{"base_id": "", "prompt": "", "seed": 0, name: value}), name)

@@ -20,6 +20,7 @@ from studio.engine.lease import Lease as Lease
 from studio.engine.loaders import ComponentSet
 from studio.engine.memory import Meter, Mover, PeakMeter, TorchMover
 from studio.engine.prompts import PromptCache
+from studio.engine.quantized import PLAIN, NoQuantizers, Quantizers, quantized_set
 from studio.engine.sharing import with_shared_parts
 from studio.engine.shelf import Shelf
 from studio.engine.snapshot import RegistrySnapshot, ResidentSnapshot, WorkingSnapshot
@@ -51,6 +52,7 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
         *,
         controls: Mapping[str, Control] = MappingProxyType({}),
+        quantizers: Quantizers | None = None,
         ram_limit_bytes: int = 0,
         mover: Mover | None = None,
         meter: Callable[[str], Meter] = PeakMeter,
@@ -58,6 +60,7 @@ class Registry:
         self._families: dict[str, Family] = {spec.id: family for family in families for spec in family.specs}
         self.specs: Mapping[str, ModelSpec] = {spec.id: spec for family in families for spec in family.specs}
         self.controls = controls
+        self.quantizers = quantizers or NoQuantizers()
         self.limit_bytes = limit_bytes
         self.device = device
         self.dtype = dtype
@@ -78,14 +81,15 @@ class Registry:
         self.specs = {**self.specs, spec.id: spec}
 
     def key(self, model_id: str, quant_id: str = "none", field: str = "base_id") -> PipelineKey:
-        """The key of a model on this registry's device. Raises InvalidInput for a name that is not known."""
+        """The key of a model on this registry's device. Raises InvalidInput for a name that is not known, and for a
+        way to quantize it as `Quantizers.canonical`."""
         if model_id not in self.specs:
             choices = ", ".join(
                 spec.id for spec in self.specs.values() if (spec.kind == "base") == (field == "base_id")
             )
             raise InvalidInput("not_a_choice", field=field, value=model_id[:40], choices=choices)
-        if quant_id != "none":
-            raise InvalidInput("not_a_choice", field="quant_id", value=quant_id[:40], choices="none")
+        if quant_id != PLAIN:
+            quant_id = self.quantizers.canonical(quant_id)
         return PipelineKey(model_id, quant_id, self.dtype, self.device)
 
     def is_resident(self, key: PipelineKey | AdaptedKey) -> bool:
@@ -213,7 +217,10 @@ class Registry:
         def make() -> ComponentSet:
             loaded = self._load(spec, key)
             with self._shelf.others(key) as resident:
-                return with_shared_parts(loaded, resident)
+                shared = with_shared_parts(loaded, resident)
+            if key.quant_id == PLAIN:
+                return shared
+            return quantized_set(shared, self._families[spec.id], key.quant_id, self.quantizers)
 
         return Wanted(key, spec.bytes_in(key.dtype), make)
 
@@ -224,6 +231,8 @@ class Registry:
     def _prepared(self, request: GenerationRequest) -> list[ControlUse]:
         """A request's uses, each checked by its control and ready to run."""
         family = self.specs[self.key(request.base_id, request.quant_id).base_id].family
+        if request.controls and request.quant_id != PLAIN:
+            raise InvalidInput("quant_no_controls", field="controls")
         prepared = []
         for use in request.controls:
             if use.control_id not in self.controls:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from studio.quant import bitsandbytes_methods, layerwise, openvino_methods, plain, quanto, torchao_methods
-from studio.quant.method import QuantMethod
-from studio.quant.simulated_methods import SIMULATED
+from studio.quant.method import MAX_BITS, MIN_BITS, QuantMethod, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 REAL: tuple[QuantMethod, ...] = (
     plain.FP32,
@@ -15,4 +20,18 @@ REAL: tuple[QuantMethod, ...] = (
     quanto.QUANTO_INT8,
     *bitsandbytes_methods.METHODS,
 )
-METHODS: tuple[QuantMethod, ...] = (*REAL, *SIMULATED)
+SIMULATED_IDS = ("minmax", "mse", "ptq4dm", "q_diffusion", "per_interval", "input_dynamic", "tdq_ptq")
+SIMULATED_BITS = (MAX_BITS, *range(MIN_BITS, MAX_BITS))
+
+
+def simulated(net: nn.Module, recipe: Recipe, name: str) -> nn.Module:
+    """What `simulated_methods`, which needs torch, has under this name."""
+    from studio.quant.simulated_methods import SIMULATED
+
+    return next(method for method in SIMULATED if method.id == name).apply(net, recipe)
+
+
+METHODS: tuple[QuantMethod, ...] = (
+    *REAL,
+    *(QuantMethod(one, True, SIMULATED_BITS, SIMULATED_BITS, partial(simulated, name=one)) for one in SIMULATED_IDS),
+)
