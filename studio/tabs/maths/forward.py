@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -19,6 +19,7 @@ from studio.tabs.maths.page import Asked, accepted, asked, refused
 from studio.tabs.maths.work import streamed
 from studio.types import GenerationRequest, Scheduler, Task
 from studio.ui.run import owner_of
+from studio.ui.scrub import Scrub
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, KNOB_WIDTH, card
@@ -46,6 +47,7 @@ class Forward:
     points: tuple[gr.Slider, ...]
     drawing: gr.Row
     alert: antd.Alert
+    scrub: Scrub[tuple[Asked, str]]
     live: gr.HTML
     curves: gr.HTML
     strip: gr.HTML
@@ -60,10 +62,9 @@ class Forward:
         return [self.image, self.schedule, self.length, self.zero, self.seed, self.time, *self.points]
 
     def connect(self, services: Services) -> None:
-        """Wire it: the slider changes one part of the page, everything else all of it."""
+        """Wire it: the slider changes one part of the page, while it is dragged by `scrub`; all else changes all."""
         raw = {"inputs": self.values, "preprocess": False}
-        self.time.input(self.move, **raw, outputs=[self.alert, self.live], trigger_mode="always_last", **INSTANT)
-        self.time.release(self.move, **raw, outputs=[self.alert, self.live], **INSTANT)
+        self.time.release(self.move, **raw, outputs=[self.alert, self.live], trigger_mode="always_last", **INSTANT)
         everything = [self.alert, self.time, self.drawing, self.live, self.curves, self.strip]
         changed = [widget.change for widget in (self.image, self.schedule, self.length, self.zero, self.seed)]
         for event in (*changed, *(point.release for point in self.points), services.tab.select):
@@ -83,11 +84,15 @@ class Forward:
             in_latents, **latent, outputs=[self.alert, self.found], concurrency_limit=None, api_visibility="private"
         )
 
+    def shown(self, wish: Asked, language: str) -> str:
+        """The picture at its time, to be moved on from there."""
+        return self.scrub.keep((wish, language), wish.t)
+
     def move(self, request: gr.Request, *values: object) -> Updates:
         """The picture at the slider's time."""
         language = language_of(request)
         try:
-            return {self.alert: accepted(), self.live: live(asked(*values), language)}
+            return {self.alert: accepted(), self.live: self.shown(asked(*values), language)}
         except StudioError as error:
             return {self.alert: refused(error, language)}
 
@@ -106,7 +111,7 @@ class Forward:
             self.alert: accepted(),
             self.time: gr.update(maximum=max(1, wish.schedule.T - 1), value=wish.t),
             **drawing,
-            self.live: live(wish, language),
+            self.live: self.shown(wish, language),
             self.curves: overlaid(wish, language),
             self.strip: filmstrips(wish, language),
         }
@@ -163,7 +168,8 @@ def draw_forward() -> Forward:
             schedule, length, zero, seed, drawing, points = _knobs()
         with gr.Column(elem_classes="studio-half"), card("maths.card.noised", "maths"):
             time = gr.Slider(0, T - 1, TIME, step=1, label=label("maths.t"), elem_id="forward-t")
-            live = gr.HTML(elem_id="forward-live")
+            scrub = Scrub(at_time)
+            live = scrub.place("forward-t", "forward-live")
             with gr.Row(elem_classes="studio-examples"):
                 walk, latent, film = (
                     gr.Button(label(f"maths.{name}"), size="sm", min_width=0, scale=0, elem_id=f"forward-{name}")
@@ -176,8 +182,8 @@ def draw_forward() -> Forward:
         curves = gr.HTML(elem_id="forward-curves")
         strips = gr.HTML(elem_id="forward-strip")
     return Forward(
-        image, scene, newest, schedule, length, zero, seed, time, points, drawing, alert, live, curves, strips, walk,
-        latent, film, found, file,
+        image, scene, newest, schedule, length, zero, seed, time, points, drawing, alert, scrub, live, curves, strips,
+        walk, latent, film, found, file,
     )  # fmt: skip
 
 
@@ -201,6 +207,14 @@ def _knobs() -> tuple[gr.Dropdown, gr.Number, gr.Checkbox, gr.Number, gr.Row, tu
             for share, value in zip((0.25, 0.5, 0.75, 1.0), DRAWN, strict=True)
         )
     return schedule, length, zero, seed, drawing, points
+
+
+def at_time(wanted: tuple[Asked, str], t: object) -> str:
+    """What was asked for, at another time. Raises InvalidInput."""
+    from studio.engine.noising import whole
+
+    wish, language = wanted
+    return live(replace(wish, t=whole("t", t, 0, wish.schedule.T - 1)), language)
 
 
 def told(handler: Any) -> Any:
