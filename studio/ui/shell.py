@@ -109,7 +109,9 @@ def _header_updates(studio: Studio, header: Header, language: str) -> dict[Any, 
     state = "ready"
     if any(one.leases for one in snapshot.resident):
         state = "loading" if any(one.loading for one in snapshot.resident) else "busy"
-    models = ", ".join(dict.fromkeys(one.base_id for one in snapshot.resident)) or next(iter(studio.specs))
+    # Not what steers them: those are many, and the memory drawer lists them.
+    bases = dict.fromkeys(one.base_id for one in snapshot.resident if registry.specs[one.base_id].kind == "base")
+    models = ", ".join(bases) or next(iter(studio.specs))
     memory = t("shell.memory", language, used=f"{snapshot.bytes / 10**6:,.0f} MB", limit=_gb(snapshot.limit_bytes))
     return {
         header.model: gr.update(value=models),

@@ -150,6 +150,9 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Visit, locale: str):
     generate(page)
     expect(page.locator("#picture-1 img")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    # A model's name may be long.
+    page.evaluate("document.querySelector('.studio-state .ms-gr-ant-tag').textContent = 'model-'.repeat(40)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_a_dark_browser_gets_a_dark_page(visit: Visit):
