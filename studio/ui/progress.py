@@ -17,8 +17,8 @@ def progress_of(event: Event, language: str, name: str) -> str:
     phase, percent, sentence = position(event, language)
     kind = "failed" if isinstance(event, Failed) else "done" if isinstance(event, Done) else "running"
     bar = (
-        f'<div class="studio-progress-bar studio-progress-bar-{kind}" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{percent}" aria-label="{plain(t("phase.progress", language))}">'
+        f'<div class="studio-progress-bar studio-progress-bar-{kind}" role="progressbar" aria-valuemin="0"'
+        f' aria-valuemax="100" aria-valuenow="{percent}" aria-label="{plain(t("phase.progress", language))}">'
         f'<i style="width: {percent}%"></i></div>'
     )
     listed = "".join(_item(index, name, phase, kind, language) for index, name in enumerate(PHASES))
