@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tabs": WORDS | {"ui", "engine", "settings", "diffusion", "checks", "world", "perception", "detectors", "train"},
     "build": WORDS
     | {"settings", "engine", "catalog", "controls", "detectors", "quant", "checks", "perception", "ui", "tabs"},
-    "evaluate": WORDS | {"settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"},
+    "evaluate": WORDS
+    | {"settings", "build", "engine", "catalog", "checks", "diffusion", "quant", "world", "perception"},
     "bench": WORDS
     | {"environment", "settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"}
     | {"evaluate"},
