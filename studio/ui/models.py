@@ -17,6 +17,7 @@ from studio.events import Done, Downloading, Event, Failed, Queued, Stopped
 from studio.text import size, t
 from studio.types import ModelSpec
 from studio.ui.drawer import Drawer, Updates, draw_drawer
+from studio.ui.progress import progress_bar
 from studio.ui.services import ModelChoice, Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, plain
@@ -57,13 +58,12 @@ class Card:
 
     spec: ModelSpec
     facts: gr.HTML
-    progress: antd.Progress
     start: gr.Button | None = None
     stop: gr.Button | None = None
 
     @property
     def outputs(self) -> list[Any]:
-        return [part for part in (self.facts, self.progress, self.start, self.stop) if part is not None]
+        return [part for part in (self.facts, self.start, self.stop) if part is not None]
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,7 @@ class ModelsDrawer:
         if isinstance(event, Done) and not place.present:
             place = self.studio.places.look(anew=True)[card.spec.id]
         running = isinstance(event, Queued | Downloading)
-        percent = _percent(event)
-        updates: Updates = {
-            card.facts: _facts(place, event, self._memory(card.spec, language), language),
-            card.progress: gr.update(visible=running, percent=percent),
-        }
+        updates: Updates = {card.facts: _facts(place, event, self._memory(card.spec, language), language)}
         if card.start is not None:
             begun = isinstance(event, Stopped | Failed)
             text = t("models.go_on" if begun else "models.download", language)
@@ -150,12 +146,14 @@ class ModelsDrawer:
 
 
 def draw_models(studio: Studio) -> ModelsDrawer:
-    """The drawer, closed, with a card for each model of the catalogue."""
+    """The drawer, closed, with a card for each model of the catalogue, and for each that steers one of them and is on
+    a hub: those of the little world come with it."""
     with draw_drawer("models", "models.title") as drawer:
         gr.HTML(label("models.intro"), elem_classes="studio-drawer-intro")
         alert = antd.Alert(message="", type="error", show_icon=True, visible=False, elem_classes="studio-alert")
-        specs = [spec for family in studio.catalog for spec in family.specs if spec.kind == "base"]
-        cards = tuple(_draw_card(spec, studio.downloads is not None) for spec in specs)
+        bases = [spec for family in studio.catalog for spec in family.specs if spec.kind == "base"]
+        steering = [spec for control in studio.controls for spec in control.specs if spec.download_bytes]
+        cards = tuple(_draw_card(spec, studio.downloads is not None) for spec in (*bases, *steering))
     return ModelsDrawer(studio, drawer, alert, cards)
 
 
@@ -163,13 +161,12 @@ def _draw_card(spec: ModelSpec, downloads: bool) -> Card:
     """One model's place."""
     with gr.Column(elem_classes="studio-model", elem_id=f"model-{spec.id}"):
         facts = gr.HTML()
-        progress = antd.Progress(0, {"aria-label": spec.name}, visible=False, show_info=False)
         if not downloads or not spec.download_bytes:
-            return Card(spec, facts, progress)
+            return Card(spec, facts)
         with gr.Row(elem_classes="studio-actions"):
             start = gr.Button(label("models.download"), visible=False, size="sm", variant="primary", min_width=120)
             stop = gr.Button(label("models.stop"), visible=False, size="sm", min_width=90)
-    return Card(spec, facts, progress, start, stop)
+    return Card(spec, facts, start, stop)
 
 
 def _percent(event: Event | None) -> int:
@@ -242,4 +239,7 @@ def _note(place: Place, event: Event | None, language: str) -> str:
             text = describe(place.problem, language)
         case _:
             text = ""
-    return f'<p class="studio-model-note" role="status">{plain(text)}</p>' if text and not place.present else ""
+    if not text or place.present:
+        return ""
+    bar = progress_bar(_percent(event), place.spec.name) if isinstance(event, Queued | Downloading) else ""
+    return f'<p class="studio-model-note" role="status">{plain(text)}</p>{bar}'

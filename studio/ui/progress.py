@@ -16,14 +16,18 @@ def progress_of(event: Event, language: str, name: str) -> str:
     """What an event says of its job, as HTML. name: the sentence's id on the page."""
     phase, percent, sentence = position(event, language)
     kind = "failed" if isinstance(event, Failed) else "done" if isinstance(event, Done) else "running"
-    bar = (
-        f'<div class="studio-progress-bar studio-progress-bar-{kind}" role="progressbar" aria-valuemin="0"'
-        f' aria-valuemax="100" aria-valuenow="{percent}" aria-label="{plain(t("phase.progress", language))}">'
-        f'<i style="width: {percent}%"></i></div>'
-    )
+    bar = progress_bar(percent, t("phase.progress", language), kind)
     listed = "".join(_item(index, name, phase, kind, language) for index, name in enumerate(PHASES))
     told = f'<div id="{name}" class="studio-phase" role="status">{plain(sentence)}</div>'
     return f'{told}{bar}<ol class="studio-steps">{listed}</ol>'
+
+
+def progress_bar(percent: int, name: str, kind: str = "running") -> str:
+    """A bar as HTML. name: what it measures, for who cannot see it; kind: "running", "done" or "failed"."""
+    return (
+        f'<div class="studio-progress-bar studio-progress-bar-{kind}" role="progressbar" aria-label="{plain(name)}"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}"><i style="width: {percent}%"></i></div>'
+    )
 
 
 def _item(index: int, name: str, phase: int, kind: str, language: str) -> str:
