@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ NAMES = (*SCHEDULES, DRAWN)
 DRAWN_TIMES = (0.25, 0.5, 0.75, 1.0)
 """Where a person sets alpha_bar."""
 BINS, LOWEST, HIGHEST = 48, -4.0, 4.0
-WALKED_SIDE, FRAMES, FRAME_SECONDS = 64, 24, 0.12
+WALKED_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,6 @@ def walked(x0: Tensor, schedule: Schedule, t: int, seed: int) -> Walked:
     jumped = q_sample(x0, t, collected / math.sqrt(1 - schedule.alpha_bar(t)), schedule)
     other = q_sample(x0, t, noise_of(x0, seed + 1), schedule)
     return Walked(to_picture(x), to_picture(jumped), to_picture(other), float((x - jumped).abs().max()), t + 1)
-
-
-def gif(x0: Tensor, schedule: Schedule, seed: int) -> bytes:
-    """The way to noise as a GIF that goes on for ever; the last frame stands longer."""
-    frames, buffer = filmstrip(x0, schedule, FRAMES, seed), BytesIO()
-    shown = [frame.quantize(128, Image.Quantize.FASTOCTREE) for frame in frames]
-    milliseconds = [round(1000 * FRAME_SECONDS)] * (FRAMES - 1) + [1_500]
-    shown[0].save(buffer, "GIF", save_all=True, append_images=shown[1:], duration=milliseconds, loop=0)
-    return buffer.getvalue()
 
 
 def curves(schedules: Sequence[Schedule], of: Callable[[Schedule], Tensor], count: int = 100) -> Iterator[list[Any]]:

@@ -130,6 +130,17 @@ def test_a_shorter_schedule_takes_the_time_with_it(services: Services):
     assert updates[fields.alert]["visible"] is False
 
 
+def test_the_way_to_noise_can_be_kept(services: Services, monkeypatch: pytest.MonkeyPatch):
+    fields, values = forward.draw_forward(), (None, "cosine", 50, False, 7, 20, *forward.DRAWN)
+    file = fields.filmed(REQUEST, *values)[fields.file]
+    assert [Path(path).suffix for path in file["value"]] == [".gif", ".mp4"]
+    monkeypatch.setattr("studio.engine.films.mp4", lambda frames: None)
+    alone = fields.filmed(REQUEST, *values)[fields.file]
+    assert [Path(path).suffix for path in alone["value"]] == [".gif"]
+    assert "MP4" in alone["label"] and alone["label"] != file["label"]
+    assert "T must" in fields.filmed(REQUEST, None, "cosine", 0, *values[3:])[fields.alert]["message"]
+
+
 def test_a_refusal_says_why_and_changes_nothing_else(services: Services):
     fields = forward.draw_forward()
     updates = fields.redraw(REQUEST, None, "cosine", 0, False, 7, 250, *forward.DRAWN)

@@ -17,6 +17,7 @@ from studio.tabs.maths import page
 from studio.tabs.maths.forward_views import compared, filmstrips, live, overlaid, shown_latents
 from studio.tabs.maths.page import Asked, accepted, asked, refused
 from studio.tabs.maths.work import streamed
+from studio.text import t as text
 from studio.types import GenerationRequest, Scheduler, Task
 from studio.ui.run import owner_of
 from studio.ui.scrub import Scrub
@@ -29,7 +30,7 @@ SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid", "drawn")
 DRAWN = (0.85, 0.5, 0.15, 0.0)
 """alpha_bar at a quarter, a half, three quarters and the end, until a person draws."""
 T, MAX_T, TIME = 1000, 4000, 250
-LATENT_FRAMES = 8
+LATENT_FRAMES, FILM_FRAMES, FILM_SIDE = 8, 24, 192
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,23 @@ class Forward:
             return {self.alert: refused(error, language)}
 
     def filmed(self, request: gr.Request, *values: object) -> Updates:
-        """The way to noise as a file to keep."""
-        from studio.engine.noising import gif
+        """The way to noise as files to keep: a GIF, and an MP4 where one can be written."""
+        from studio.engine.films import gif, mp4
+        from studio.engine.noising import filmstrip
 
+        language = language_of(request)
         try:
             wish = asked(*values)
         except StudioError as error:
-            return {self.alert: refused(error, language_of(request))}
-        name = f"noise-{wish.schedule.name.split(',')[0]}.gif"
-        path = save_bytes_to_cache(gif(wish.x0(), wish.schedule, wish.seed), name, self.file.GRADIO_CACHE)
-        return {self.alert: accepted(), self.file: gr.update(value=path, visible=True)}
+            return {self.alert: refused(error, language)}
+        large, small = (
+            filmstrip(wish.x0(side), wish.schedule, FILM_FRAMES, wish.seed) for side in (page.SIDE, FILM_SIDE)
+        )
+        name = f"noise-{wish.schedule.name.split(',')[0]}"
+        made = ((f"{name}.gif", gif(large)), (f"{name}.mp4", mp4(small)))
+        paths = [save_bytes_to_cache(data, file, self.file.GRADIO_CACHE) for file, data in made if data is not None]
+        told = text("maths.file" if len(paths) == len(made) else "maths.file_gif", language)
+        return {self.alert: accepted(), self.file: gr.update(value=paths, visible=True, label=told)}
 
     def encoded(self, services: Services, request: gr.Request, owner: object, *values: object) -> Iterator[Updates]:
         """The same in the latents of the first model that is offered."""
@@ -176,7 +184,7 @@ def draw_forward() -> Forward:
                     for name in ("walk", "latent", "film")
                 )
             found = gr.HTML(elem_id="forward-found")
-            file = gr.File(visible=False, label=label("maths.file"), elem_id="forward-file")
+            file = gr.File(visible=False, file_count="multiple", label=label("maths.file"), elem_id="forward-file")
     with card("maths.card.schedules", "maths"):
         page.formula("maths.forward_formula")
         curves = gr.HTML(elem_id="forward-curves")
