@@ -76,7 +76,7 @@ def build(services: Services) -> None:
     with settings:
         fields = draw_settings(services, specs, {**texts, **doses_of_it}, NAME)
         watched, comparing = inside_switch(f"{NAME}-"), compare_switch(NAME)
-    references.connect(services, NAME, pictures_on_shelf)
+    references.connect(services, NAME, pictures_on_shelf, [fields["width"], fields["height"]])
     pictures.connect(services)
     every = {**fields, **references.fields}
     outputs = [*pictures.outputs, *inside.outputs]
@@ -91,8 +91,7 @@ def build(services: Services) -> None:
         request = request_from(services.studio, specs, **values)
         return Generation(request, inside=inside is True), {fields["seed"]: request.seed}
 
-    begin = references.reading(start).then
-    finished = flow.connect(services.opening, {**every, "inside": watched}, wish, [fields["seed"]], begin=begin)
+    finished = flow.connect(services.opening, {**every, "inside": watched}, wish, [fields["seed"]])
     compared.after(finished, services, job_id, comparing, partial(verdict, services.studio))
     _connect_trials(services, trials, every, specs)
     publish(services, every, specs)

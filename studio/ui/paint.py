@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from studio.engine.pictures import MAX_PIXELS, open_picture
@@ -23,7 +22,6 @@ SIDE = 512
 INK = "#ff2a6d"
 WIDTHS = (6, 36, 140)
 """In pixels of the sheet: the thinnest stroke, the usual one and the thickest."""
-BRUSH = gr.Brush(default_size=36, colors=[("#ff2a6d", 0.6)], default_color=("#ff2a6d", 0.6), color_mode="fixed")
 PAINTED_ALPHA = 64
 """From this opacity on a stroke counts: its rim is drawn softly."""
 
@@ -103,16 +101,6 @@ def strokes_of(value: Any) -> Image.Image | None:
     open_picture(data, "mask")  # refuses what is damaged or too large, by its name
     with Image.open(BytesIO(data)) as drawn:
         return drawn.convert("RGBA").getchannel("A").point(lambda alpha: 255 * (alpha >= PAINTED_ALPHA))
-
-
-def painted(value: dict[str, Any] | None) -> Image.Image | None:
-    """The mask that an editor's strokes make, L: white where there is one. None where there is no canvas."""
-    layers = [] if value is None else value["layers"]
-    if not layers:
-        return None
-    alphas = [np.asarray(layer.convert("RGBA").getchannel("A")) for layer in layers]
-    strokes = np.maximum.reduce([alpha for alpha in alphas if alpha.shape == alphas[0].shape]) >= PAINTED_ALPHA
-    return Image.fromarray(np.where(strokes, np.uint8(255), np.uint8(0)))
 
 
 def mask_of(value: Any, size: tuple[int, int]) -> Image.Image:

@@ -12,7 +12,9 @@ from PIL import Image, ImageOps
 
 from studio.engine.pictures import open_picture
 from studio.errors import InvalidInput
-from studio.ui.paint import BRUSH, SIDE, mask_of, painted
+from studio.types import MAX_SIDE, MIN_SIDE
+from studio.ui.brush import draw_brush, laid_under
+from studio.ui.paint import INK, SIDE, WIDTHS, mask_of, strokes_of
 from studio.ui.services import Sent, Services
 from studio.ui.source import uploaded
 from studio.ui.text import label
@@ -23,7 +25,6 @@ MOST = 4
 MAX_WEIGHT, WEIGHT_STEP = 2.0, 0.05
 HEIGHT = 132
 """In pixels, of the place for one reference."""
-EDITOR_HEIGHT = 400
 TOGETHER, LEFT_RIGHT, TOP_BOTTOM, PAINTED = DIVISIONS = ("together", "left_right", "top_bottom", "painted")
 GREY = (190, 190, 190)
 SHELF_COLUMNS = 6
@@ -42,26 +43,24 @@ class Slot:
 
 @dataclass(frozen=True)
 class References:
-    """shelf: pictures that can be taken; division: which part of the picture belongs to which of two references; place:
-    of the editor in which the first one's part is painted; mask: what was painted (L), or None."""
+    """shelf: pictures that can be taken; division: which part of the picture belongs to which of two references; sheet:
+    on which the first one's part is painted."""
 
     slots: tuple[Slot, ...]
     shelf: gr.Gallery
     history: gr.Button
     division: gr.Radio
-    place: gr.Column
-    editor: gr.ImageEditor
-    mask: gr.State
+    sheet: gr.HTML
 
     @property
     def fields(self) -> dict[str, Any]:
         """Its widgets by the names under which a wish takes them."""
         images = {name: slot.image for name, slot in zip(NAMES, self.slots, strict=True)}
         weights = {name: slot.weight for name, slot in zip(WEIGHTS, self.slots, strict=True)}
-        return {**images, **weights, "division": self.division, "painted": self.mask}
+        return {**images, **weights, "division": self.division, "painted": self.sheet}
 
-    def connect(self, services: Services, tab: str, pictures: Sequence[Image.Image]) -> None:
-        """Wire it. tab: where sent pictures go; pictures: what lies on the shelf."""
+    def connect(self, services: Services, tab: str, pictures: Sequence[Image.Image], size: Sequence[Any]) -> None:
+        """Wire it. tab: where sent pictures go; pictures: what lies on the shelf; size: widgets of width and height."""
         images = [slot.image for slot in self.slots]
 
         def receive(sent: Sent, *values: object) -> Updates:
@@ -77,16 +76,10 @@ class References:
         services.sent.change(receive, [services.sent, *images], images, **raw)
         self.shelf.select(take, images, images, **raw)
         self.history.click(lambda: gr.update(selected="history"), None, services.tabs, **INSTANT)
-        shown = [*(slot.column for slot in self.slots), self.division, self.place]
+        shown = [*(slot.column for slot in self.slots), self.division, self.sheet]
         for image in images:
             image.change(self._shown, [*images, self.division], shown, **raw)
-        self.division.change(self._paintable, self.division, [self.place, self.editor], **raw)
-
-    def reading(self, start: gr.Button) -> Any:
-        """An event that reads what was painted when `start` is clicked: what follows it finds it in the state."""
-        return start.click(
-            painted, self.editor, self.mask, show_progress="hidden", concurrency_limit=None, api_visibility="private"
-        )
+        self.division.change(self._paintable, [self.division, *size], self.sheet, **raw)
 
     def _taken(self, picture: Image.Image, values: Sequence[object]) -> Updates:
         """A picture in the first place that is free, else in the last one."""
@@ -101,17 +94,14 @@ class References:
         columns = {slot.column: gr.update(visible=place <= last + 1) for place, slot in enumerate(self.slots)}
         two = sum(there) == 2
         shared = gr.update(visible=two) if two else gr.update(visible=False, value=TOGETHER)
-        return {**columns, self.division: shared, self.place: gr.update(visible=two and division == PAINTED)}
+        sheet = gr.skip() if two and division == PAINTED else gr.update(visible=False, value="")
+        return {**columns, self.division: shared, self.sheet: sheet}
 
-    def _paintable(self, division: object) -> Updates:
-        """An empty canvas where a part is to be painted."""
+    def _paintable(self, division: object, width: object, height: object) -> Updates:
+        """An empty sheet of the picture's shape where a part is to be painted."""
         if division != PAINTED:
-            return {self.place: gr.update(visible=False)}
-        ground = Image.new("RGB", (SIDE, SIDE), GREY)
-        return {
-            self.place: gr.update(visible=True),
-            self.editor: {"background": ground, "layers": [], "composite": None},
-        }
+            return {self.sheet: gr.update(visible=False, value="")}
+        return {self.sheet: gr.update(visible=True, value=laid_under(ground(width, height)))}
 
 
 @dataclass(frozen=True)
@@ -136,15 +126,27 @@ def taken(values: Mapping[str, Any], size: tuple[int, int]) -> Taken:
     return Taken(pictures, weights, masks)
 
 
+def ground(width: object, height: object) -> Image.Image:
+    """What is painted on: grey, as wide and high as the picture in proportion; square where that is no size."""
+    sides = [
+        side if isinstance(side, (int, float)) and MIN_SIDE <= side <= MAX_SIDE else SIDE for side in (width, height)
+    ]
+    scale = SIDE / max(sides)
+    return Image.new("RGB", (round(sides[0] * scale), round(sides[1] * scale)), GREY)
+
+
 def divided(division: Any, strokes: Any, size: tuple[int, int]) -> tuple[Image.Image, ...]:
-    """The masks of two references, each white where it acts; none where both act everywhere. Raises InvalidInput."""
+    """The masks of two references, each white where it acts; none where both act everywhere. Raises InvalidInput.
+
+    strokes: where the first one acts, if that is painted: a mask, or a sheet's value.
+    """
     if division not in DIVISIONS:
         raise InvalidInput("not_a_choice", field="division", value=str(division)[:40], choices=", ".join(DIVISIONS))
     if division == TOGETHER:
         return ()
     width, height = size
     if division == PAINTED:
-        first = mask_of(strokes, size)
+        first = mask_of(strokes if isinstance(strokes, Image.Image) else strokes_of(strokes), size)
     else:
         first = Image.new("L", size, 0)
         first.paste(255, (0, 0, width // 2, height) if division == LEFT_RIGHT else (0, 0, width, height // 2))
@@ -178,21 +180,8 @@ def draw_references(prefix: str, shelf: Sequence[Image.Image]) -> References:
         visible=False,
         elem_id=f"{prefix}-division",
     )
-    with gr.Column(visible=False) as place:
-        editor = gr.ImageEditor(
-            type="pil",
-            format="png",
-            sources=(),
-            transforms=(),
-            layers=False,
-            brush=BRUSH,
-            eraser=gr.Eraser(default_size=36),
-            canvas_size=(SIDE, SIDE),
-            height=EDITOR_HEIGHT,
-            label=label("reference.editor"),
-            elem_id=f"{prefix}-editor",
-        )
-    return References(slots, gallery, history, division, place, editor, gr.State(None))
+    sheet = draw_brush(f"{prefix}-editor", "reference.sheet", INK, None, WIDTHS, under=True, visible=False)
+    return References(slots, gallery, history, division, sheet)
 
 
 def _draw_slot(prefix: str, number: int) -> Slot:

@@ -123,13 +123,11 @@ class JobFlow:
         fields: Mapping[str, Any],
         prepare: Callable[..., tuple[Work, Updates]],
         prepared: Sequence[Any],
-        begin: Callable[..., Any] | None = None,
     ) -> Any:
         """Wire the buttons and the page's opening. Returns the event that tails the job: what follows it comes at its
         end.
 
-        prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput. begin: the
-        event that submits, where something comes between it and the button's click.
+        prepare(**fields) makes the work, and updates of the widgets `prepared`; it raises InvalidInput.
         """
 
         def submit(request: gr.Request, owner: object, **values: object) -> Updates:
@@ -145,7 +143,7 @@ class JobFlow:
 
         outputs = [self.owner, self.job_id, self.panel.alert, *prepared]
         # Raw values: what a widget would refuse without a word, the request refuses with one.
-        started = (begin or self.panel.start.click)(
+        started = self.panel.start.click(
             submit,
             self.owner,
             outputs,

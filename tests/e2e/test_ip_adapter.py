@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import Visit, free_port, running_studio
 from tests.e2e.pictures import files
-from tests.e2e.test_img2img import draw, open_tab, settings
+from tests.e2e.test_img2img import drag, draw, open_tab, settings
 from tests.tiny import make_sd15
 from tests.tiny_adapters import make_image_encoder, make_ip_adapter
 
@@ -105,6 +105,27 @@ def test_a_style_is_taken_from_the_shelf_drawn_and_judged(visit: Visit):
     expect(page.locator(f"#{TAB}-division")).to_be_visible()
     page.get_by_label(re.compile("First left")).check()
     draw(page, TAB)
+
+
+def test_a_part_is_painted_for_the_first_of_two_references(visit: Visit):
+    page = visit(locale="en-US")
+    open_tab(page, "Style by picture")
+    shelf = page.locator(f"#{TAB}-shelf button")
+    for number in (1, 2):
+        shelf.nth(number).click()
+        expect(page.locator(f"#{TAB}-reference-{number} img")).to_be_visible()
+    page.get_by_label("As I paint it").check()
+    canvas = page.locator(f"#{TAB}-editor canvas")
+    expect(canvas).to_be_visible()
+    page.locator(f"#{TAB}-prompt textarea").fill("a red car in a meadow")
+    page.locator(f"#{TAB}-compare input").uncheck()
+    settings(page, 2)
+    page.locator(f"#{TAB}-generate").click()
+    refusal = page.get_by_text("Paint over what shall change first").locator("visible=true")
+    expect(refusal.first).to_be_visible()
+    drag(page, canvas, (0.1, 0.2), (0.4, 0.8))
+    draw(page, TAB)  # right after the stroke: it is told with it
+    expect(page.locator(f"#{TAB}-picture-1 img")).to_be_visible()
 
 
 def test_a_program_gives_references_weights_and_a_mask(url: str, files: dict[str, Path], tmp_path: Path):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from studio.errors import InvalidInput
 from studio.ui.brush import drawn_on, laid_under
-from studio.ui.paint import SIDE, canvas, draw_paint, mask_of, painted, strokes_of
+from studio.ui.paint import SIDE, canvas, draw_paint, mask_of, strokes_of
 from tests.ui.test_source import upload
 
 
@@ -22,28 +22,6 @@ def strokes(*places: tuple[int, int, int, int], alpha: int = 153, side: int = SI
     return layer
 
 
-def test_what_is_painted_over_is_white():
-    mask = painted({"background": None, "layers": [strokes((0, 0, 100, 50))], "composite": None})
-    assert mask is not None and mask.size == (SIDE, SIDE)
-    assert (mask.getpixel((99, 49)), mask.getpixel((100, 49)), mask.getpixel((99, 50))) == (255, 0, 0)
-
-
-def test_every_layer_counts():
-    layers = [strokes((0, 0, 9, 9)), strokes((20, 20, 29, 29))]
-    mask = painted({"background": None, "layers": layers, "composite": None})
-    assert mask is not None and np.asarray(mask).sum() == 255 * 2 * 81
-
-
-def test_a_faint_rim_does_not_count():
-    mask = painted({"background": None, "layers": [strokes((0, 0, 9, 9), alpha=30)], "composite": None})
-    assert mask is not None and mask.getbbox() is None
-
-
-@pytest.mark.parametrize("value", [None, {"background": None, "layers": [], "composite": None}])
-def test_without_a_canvas_there_is_no_mask(value: dict[str, object] | None):
-    assert painted(value) is None
-
-
 @pytest.mark.parametrize("value", [None, "text", {"path": "x"}])
 def test_a_missing_mask_is_refused_by_its_name(value: object):
     with pytest.raises(InvalidInput) as refused:
@@ -52,7 +30,7 @@ def test_a_missing_mask_is_refused_by_its_name(value: object):
 
 
 def test_a_mask_comes_to_the_size_that_is_drawn():
-    mask = painted({"background": None, "layers": [strokes((256, 0, 512, 512))], "composite": None})
+    mask = strokes_of(drawn_on(strokes((256, 0, 512, 512))))
     small = np.asarray(mask_of(mask, (128, 128)))
     assert small.shape == (128, 128)
     assert (small[:, :64] == 0).all() and (small[:, 64:] == 255).all()
@@ -74,6 +52,11 @@ def test_a_sheets_strokes_are_white_where_they_are_painted():
     mask = strokes_of(drawn_on(strokes((0, 0, 100, 50), alpha=255)))
     assert mask is not None and mask.size == (SIDE, SIDE)
     assert mask.getbbox() == (0, 0, 100, 50) and set(np.unique(mask)) == {0, 255}
+
+
+def test_a_faint_rim_does_not_count():
+    mask = strokes_of(drawn_on(strokes((0, 0, 9, 9), alpha=30)))
+    assert mask is not None and mask.getbbox() is None
 
 
 @pytest.mark.parametrize("value", [None, "", {"path": "x"}, laid_under(Image.new("RGB", (8, 8)))])

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from studio.errors import InvalidInput
-from studio.ui.references import DIVISIONS, MOST, NAMES, References, divided, draw_references, taken
+from studio.ui.brush import drawn_on
+from studio.ui.references import DIVISIONS, MOST, NAMES, References, divided, draw_references, ground, taken
 from tests.ui.test_source import upload
 
 SIZE = (64, 32)
@@ -43,10 +44,11 @@ def test_two_references_share_the_picture(division: str, half: Any):
     np.testing.assert_array_equal(second, 255 - expected)
 
 
-def test_a_painted_part_belongs_to_the_first():
-    strokes = Image.new("L", (512, 256))
-    strokes.paste(255, (0, 0, 128, 256))
-    first, second = divided("painted", strokes, SIZE)
+@pytest.mark.parametrize("from_page", [False, True])
+def test_a_painted_part_belongs_to_the_first(from_page: bool):
+    strokes = Image.new("RGBA", (512, 256)) if from_page else Image.new("L", (512, 256))
+    strokes.paste((255, 42, 109, 255) if from_page else 255, (0, 0, 128, 256))
+    first, second = divided("painted", drawn_on(strokes) if from_page else strokes, SIZE)
     assert (first.size, first.getbbox(), second.getbbox()) == (SIZE, (0, 0, 16, 32), (16, 0, 64, 32))
 
 
@@ -76,10 +78,10 @@ def test_a_file_that_is_no_picture_is_refused_by_its_place(tmp_path: Path):
 
 
 def shown(references: References, count: int, division: str = "together") -> tuple[int, bool, bool]:
-    """How many places are seen, whether the picture can be divided, and whether it can be painted on."""
+    """How many places are seen, whether the picture can be divided, and whether a sheet that is there stays."""
     updates = references._shown(*({"path": "x"} if n < count else None for n in range(MOST)), division)
     columns = sum(updates[slot.column]["visible"] for slot in references.slots)
-    return columns, updates[references.division]["visible"], updates[references.place]["visible"]
+    return columns, updates[references.division]["visible"], "visible" not in updates[references.sheet]
 
 
 def test_one_more_place_is_seen_than_there_are_pictures(references: References):
@@ -101,7 +103,14 @@ def test_a_taken_picture_comes_to_the_first_free_place(references: References):
 
 
 @pytest.mark.parametrize("division", DIVISIONS)
-def test_a_canvas_comes_only_where_it_is_painted_on(references: References, division: str):
-    updates = references._paintable(division)
-    assert updates[references.place]["visible"] is (division == "painted")
-    assert (references.editor in updates) is (division == "painted")
+def test_a_sheet_comes_only_where_it_is_painted_on(references: References, division: str):
+    update = references._paintable(division, 128, 64)[references.sheet]
+    assert update["visible"] is (division == "painted")
+    assert bool(update["value"]) is (division == "painted")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((128, 64), (512, 256)), ((64, 96), (341, 512)), ((None, "x"), (512, 512))]
+)
+def test_a_sheet_has_the_pictures_shape(size: tuple[Any, Any], expected: tuple[int, int]):
+    assert ground(*size).size == expected
