@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError
+from studio.quant.coverage import Coverage, coverage
 from studio.quant.method import Call, QuantMethod, QuantUse, parse, require_backend
 from studio.quant.probe import probe
 from studio.quant.prompts import PROMPTS
@@ -42,6 +43,10 @@ class Quantizers:
         """A quantized network; the given one is untouched. Raises as `use`, and InvalidInput for one it cannot take."""
         use = self.use(quant_id)
         return use.method.apply(net, use.recipe(calibration)).eval()
+
+    def coverage(self, quant_id: str, net: nn.Module, quantized: nn.Module, call: Call) -> Coverage:
+        """What of a network is in fewer bits in a variant of it. call: one of the network's own."""
+        return coverage(net, quantized, self.use(quant_id), call)
 
     def why_not(self, method_id: str) -> StudioError | None:
         """Why a method does not run here; None if it does. Tried once, on a tiny network: up to seconds."""

@@ -1,0 +1,48 @@
+"""Which is the quantized one? Pairs of pictures from the same noise, to be told apart by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from studio.engine.comparison_subjects import FULL, Subject
+from studio.events import Context, Step
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Of one seed: the picture in full precision, and the quantized one."""
+
+    full: Image = field(repr=False)
+    quantized: Image = field(repr=False)
+
+
+@dataclass(frozen=True)
+class BlindGame:
+    """The work of drawing ROUNDS pairs; `Done` carries them. Emits Loading, and a Step for each picture."""
+
+    long: ClassVar[bool] = True
+    subject: Subject
+    quant_id: str
+    rounds: int = ROUNDS
+
+    def run(self, context: Context) -> tuple[Pair, ...]:
+        """Raises as a comparison."""
+        context.registry.quantizers.use(self.quant_id)
+        full, quantized = (list(self._pictures(one, context)) for one in (FULL, self.quant_id))
+        return tuple(map(Pair, full, quantized))
+
+    def _pictures(self, quant_id: str, context: Context) -> Iterator[Image]:
+        """One variant's pictures, all of them after each other: the other one may not fit beside it."""
+        before = 0 if quant_id == FULL else self.rounds
+        for index in range(self.rounds):
+            context.yield_device()
+            with context.registry.lane, self.subject.further(index).open(quant_id, context) as variant:
+                yield variant.draw(None)
+            context.emit(Step(before + index + 1, 2 * self.rounds))
