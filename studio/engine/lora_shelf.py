@@ -97,12 +97,16 @@ class LoraShelf:
             there = {place[0]: place for place in self._places()}
             if name in there:
                 return self._same(self._item(*there[name]), file)
-            if sum(place[3] for place in there.values()) >= MAX_OWN:
-                raise InvalidInput("lora_shelf_full", field="file", maximum=MAX_OWN)
+            self.require_room()
             kept = self._own / family / f"{name}{ENDING}"
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, file.read_bytes())
             return self._item(name, family, kept, True)
+
+    def require_room(self) -> None:
+        """Raises InvalidInput where no further file of a person's own can be kept."""
+        if sum(is_own for *_, is_own in self._places()) >= MAX_OWN:
+            raise InvalidInput("lora_shelf_full", field="file", maximum=MAX_OWN)
 
     def passed(self, name: str) -> Passed:
         """A file by its name on the shelf. Raises InvalidInput for one that is not there, ModelUnavailable."""

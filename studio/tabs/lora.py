@@ -11,11 +11,13 @@ import gradio as gr
 from PIL import Image
 
 from studio.engine.generate import Generation
+from studio.engine.infotext import Restored
 from studio.engine.lora_lab import BudgetTrial, RankSweep
 from studio.engine.lora_tags import tag_of, with_loras
 from studio.engine.scales import ScaleSweep
 from studio.errors import InvalidInput
 from studio.events import GenerationResult, Work
+from studio.tabs.lora_form import draw_form
 from studio.tabs.text2img import request_of, show
 from studio.text import t
 from studio.types import GenerationRequest, ModelSpec, Tab, Task
@@ -24,12 +26,12 @@ from studio.ui.compared import compare_switch, draw_compared
 from studio.ui.endpoint import Answer, offer, stream
 from studio.ui.lora_lab import budgeted, ranked
 from studio.ui.lora_shelf import draw_shelf
-from studio.ui.lora_slots import SLOTS, draw_slot, taken_tags
+from studio.ui.lora_slots import SLOTS, Slot, draw_slot, refilled, taken_tags
 from studio.ui.pictures import draw_pictures
 from studio.ui.run import JobFlow, Updates, browser_state, draw_panel
 from studio.ui.scales import swept
 from studio.ui.services import Services
-from studio.ui.text import label
+from studio.ui.text import label, language_of
 from studio.ui.trial import Tell, Trial, draw_trial, note
 from studio.ui.widgets import card, random_seed
 
@@ -55,6 +57,7 @@ def build(services: Services) -> None:
         with gr.Column(scale=5, min_width=320, elem_classes="studio-half"):
             with card("loras.card.shelf", "source"):
                 shelf = draw_shelf(NAME, uploads=not studio.settings.public)
+                form = draw_form(NAME, visible=not studio.settings.public)
             with card("text2img.card.settings", "settings"):
                 settings = gr.Column(elem_classes="studio-stack")
         with gr.Column(scale=7, min_width=320, elem_classes="studio-half"):
@@ -68,9 +71,16 @@ def build(services: Services) -> None:
                 compared = draw_compared(NAME)
                 trials = [draw_trial(name, NAME, name, f"{name}-found") for name in TRIALS]
     with settings:
-        fields = draw_settings(services, specs, texts, NAME)
+        places = [widget for slot in slots for widget in slot.fields.values()]
+        fields = draw_settings(services, specs, texts, NAME, places, partial(_refilled, studio, slots, texts["prompt"]))
         comparing = compare_switch(NAME)
-    shelf.connect(services, texts["prompt"], fields["base_id"], [slot.name for slot in slots])
+    names = [slot.name for slot in slots]
+    shelf.connect(services, texts["prompt"], fields["base_id"], names)
+
+    def arrived(request: gr.Request, name: str, *used: Any) -> Updates:
+        return shelf.arrived(studio, name, language_of(request), names, used)
+
+    form.connect(services, fields["base_id"], arrived, names, [*shelf.outputs, *names])
     pictures.connect(services)
     every = {**fields, **{name: widget for slot in slots for name, widget in slot.fields.items()}}
     job_id = browser_state(f"{NAME}.job")
@@ -117,12 +127,23 @@ def _connect_trials(
         trial.connect(services, fields, work, tell)
 
 
-def _draw_slot(number: int) -> Any:
+def _draw_slot(number: int) -> Slot:
     """A place for a LoRA; all but the first lie in a drawer."""
     if number == 1:
         return draw_slot(number, NAME)
     with gr.Accordion(label("loras.another"), open=False, elem_id=f"{NAME}-{number}", elem_classes="studio-lights"):
         return draw_slot(number, NAME)
+
+
+def _refilled(studio: Studio, slots: list[Slot], prompt: Any, restored: Restored) -> Updates:
+    """The places as the LoRAs of a picture were set, and the prompt without what they show."""
+    if "prompt" not in restored.values:
+        return {}
+    try:
+        text, updates = refilled(slots, studio.loras.usable(), restored.values["prompt"])
+    except InvalidInput:  # no tag that can be read: the prompt says so when it is drawn
+        return {}
+    return {prompt: text, **updates}
 
 
 def specs_of(studio: Studio) -> dict[str, ModelSpec]:

@@ -13,6 +13,7 @@ from studio.errors import StudioError
 from studio.text import t
 from studio.ui.lora_lab import ledger_table
 from studio.ui.lora_truth import spectrum_plot, truth_panel
+from studio.ui.pills import draw_pills, pressed, write_pills
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, plain
@@ -34,7 +35,7 @@ class Shelf:
     chosen: gr.Radio
     file: gr.File
     alert: antd.Alert
-    triggers: tuple[gr.Button, ...]
+    triggers: gr.HTML
     truth: gr.HTML
     layer: gr.Dropdown
     cut: gr.Slider
@@ -43,7 +44,7 @@ class Shelf:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.chosen, self.alert, *self.triggers, self.truth, self.layer, self.spectrum, self.ledger]
+        return [self.chosen, self.alert, self.triggers, self.truth, self.layer, self.spectrum, self.ledger]
 
     def connect(self, services: Services, prompt: gr.Textbox, base_id: gr.Dropdown, names: list[gr.Dropdown]) -> None:
         """Wire it. prompt: where trigger words go; names: further choices of what is on the shelf."""
@@ -79,8 +80,18 @@ class Shelf:
         self.chosen.input(looked, self.chosen, self.outputs, preprocess=False, **INSTANT)
         for event in (self.layer.input, self.cut.input):
             event(spectrum, [self.chosen, self.layer, self.cut], self.spectrum, preprocess=False, **INSTANT)
-        for button in self.triggers:
-            button.click(_inserted, [prompt, button], prompt, preprocess=False, **INSTANT)
+        self.triggers.input(_inserted, [prompt, self.triggers], prompt, preprocess=False, **INSTANT)
+
+    def arrived(
+        self, studio: Studio, name: str, language: str, names: list[gr.Dropdown], used: tuple[Any, ...]
+    ) -> Updates:
+        """The shelf with a new one that is looked at, and chosen in the first place that is free."""
+        updates = {**self.seen(studio, name, language), **_choices(studio, names, used)}
+        for one, now in zip(names, used, strict=True):
+            if not now:
+                updates[one] = {**updates[one], "value": name}
+                break
+        return updates
 
     def taken(self, studio: Studio, file: Any, base_id: Any) -> str:
         """Let an uploaded file through the gate onto the shelf; its name there. Raises StudioError."""
@@ -100,7 +111,7 @@ class Shelf:
                 choices=[(_title(one.name, one.own, language), one.name) for one in items.values()], value=name
             ),
             self.alert: gr.update(visible=False),
-            **{button: gr.update(visible=False) for button in self.triggers},
+            self.triggers: "",
         }
         if name is None:
             return {
@@ -115,12 +126,9 @@ class Shelf:
             hidden = {self.layer: gr.update(choices=[], value=None), self.spectrum: ""}
             return {**updates, self.truth: _note(describe(error, language)), **hidden}
         layers = sorted(spectra, key=lambda layer: -spectra[layer][0])
-        shown = {
-            button: gr.update(visible=True, value=word)
-            for button, word in zip(self.triggers, truth.triggers, strict=False)
-        }
         return {
-            **updates, **shown,
+            **updates,
+            self.triggers: write_pills(truth.triggers[:MAX_TRIGGERS]),
             self.truth: truth_panel(truth, language),
             self.layer: gr.update(choices=layers, value=layers[0]),
             self.spectrum: spectrum_plot(spectra[layers[0]], 0, language),
@@ -140,11 +148,7 @@ class Shelf:
 def draw_shelf(prefix: str, uploads: bool = True) -> Shelf:
     """The widgets. prefix: of their ids on the page; uploads: whether a person may bring files."""
     chosen = gr.Radio([], label=label("loras.shelf"), elem_id=f"{prefix}-shelf", elem_classes="lora-shelf")
-    with gr.Row(elem_classes="studio-examples", elem_id=f"{prefix}-triggers"):
-        triggers = tuple(
-            gr.Button("", size="sm", min_width=0, scale=0, visible=False, elem_classes="lora-trigger")
-            for _ in range(MAX_TRIGGERS)
-        )
+    triggers = draw_pills(f"{prefix}-triggers")
     file = gr.File(
         label=label("loras.upload"),
         height=DROP_HEIGHT,
@@ -175,9 +179,9 @@ def _choices(studio: Studio, names: list[gr.Dropdown], used: tuple[Any, ...]) ->
     }
 
 
-def _inserted(prompt: Any, word: Any) -> str:
-    """A prompt with a trigger word at its end, once."""
-    text, word = str(prompt or "").strip(), str(word or "")
+def _inserted(prompt: Any, value: Any) -> str:
+    """A prompt with the trigger word that was pressed at its end, once."""
+    text, word = str(prompt or "").strip(), pressed(value)
     if word.lower() in text.lower():
         return text
     return f"{text.rstrip(',，')}, {word}" if text else word

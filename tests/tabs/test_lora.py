@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from studio.errors import InvalidInput, StudioError
 from studio.settings import Settings
 from studio.tabs import lora
 from studio.ui.lora_shelf import _inserted, draw_shelf
+from studio.ui.lora_slots import SLOTS, draw_slot, refilled, taken_tags
 from studio.ui.lora_truth import truth_panel
 from tests.engine.loras import TO_K, TO_Q, diffusers_file, written
 from tests.tiny import make_little_world
@@ -60,7 +62,8 @@ def upload(file: Path) -> dict[str, str]:
 
 
 def test_places_become_tags_of_the_prompt(studio: Studio):
-    first = {"name": "momo", "unet_weight": 0.8, "text_weight": 0.5, "rank": 4.0, "mid_block": 0}
+    finer = '{"rank": 4, "mid_block": 0, "up_blocks.1": 1}'
+    first = {"name": "momo", "unet_weight": 0.8, "text_weight": 0.5, "finer": finer}
     second, third = {"name": "", "unet_weight": 9}, {"name": "rocket", "unet_weight": 1, "text_weight": 1}
     places = {f"lora{n}_{key}": v for n, own in enumerate((first, second, third), 1) for key, v in own.items()}
     request = lora.request_from(studio, lora.specs_of(studio), **places, **GOOD)
@@ -74,7 +77,12 @@ def test_places_become_tags_of_the_prompt(studio: Studio):
         ({"lora1_unet_weight": None}, "unet_weight"),
         ({"lora1_unet_weight": float("nan")}, "unet_weight"),
         ({"lora1_text_weight": True}, "text_weight"),
-        ({"lora1_rank": 1e9}, "rank"),
+        ({"lora1_unet_weight": 2.5}, "unet_weight"),
+        ({"lora1_finer": '{"rank": 1000}'}, "rank"),
+        ({"lora1_finer": '{"rank": 1.5}'}, "rank"),
+        ({"lora1_finer": '{"mid_block": NaN}'}, "mid_block"),
+        ({"lora1_finer": '{"attic": 1}'}, "finer"),
+        ({"lora1_finer": "{"}, "finer"),
         ({"width": 65}, "width"),
         ({"lora1_name": "a:b:c"}, "prompt"),
     ],
@@ -121,11 +129,29 @@ def test_the_truth_shows_a_strangers_words_as_text_alone(studio: Studio, file: P
     assert panel.count("studio-bar") == 1 and "%" in panel and "AutoV2" in panel
 
 
-def test_a_trigger_word_comes_to_the_end_of_the_prompt_once():
-    assert _inserted("a cat", "Momo") == "a cat, Momo"
-    assert _inserted("", "Momo") == "Momo"
-    assert _inserted("momo sits", "Momo") == "momo sits"
-    assert _inserted("a cat,", "Momo") == "a cat, Momo"
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [("a cat", "a cat, Momo"), ("", "Momo"), ("momo sits", "momo sits"), ("a cat,", "a cat, Momo")],
+)
+def test_a_trigger_word_comes_to_the_end_of_the_prompt_once(prompt: str, expected: str):
+    assert _inserted(prompt, json.dumps({"words": ["Momo"], "pressed": "Momo"})) == expected
+
+
+@pytest.mark.parametrize("value", [None, "", "{", "[]", '{"words": ["Momo"]}', '{"words": [], "pressed": "x"}'])
+def test_what_was_not_pressed_stays_out_of_the_prompt(value: object):
+    assert _inserted("a cat", value) == "a cat"
+
+
+def test_the_loras_of_a_picture_come_back_into_their_places():
+    slots = [draw_slot(number, "x") for number in range(1, SLOTS + 1)]
+    tags = ["<lora:momo:te=0.5:unet=0.8:mid_block=0:rank=4>", "<lora:gone:1>", "<lora:rocket:1.5:text_encoder.other=0>"]
+    prompt, updates = refilled(slots, ["momo", "rocket"], f"a cat {tags[0]} on a mat {tags[1]} {tags[2]}")
+    assert prompt == f"a cat on a mat {tags[1]} <lora:rocket:1.5:text_encoder.other=0>"
+    first, second, _ = slots
+    assert [updates[widget] for widget in (first.name, first.unet, first.text)] == ["momo", 0.8, 0.5]
+    assert (updates[second.name], updates[second.finer]) == ("", "")
+    values = {name: updates[widget] for name, widget in first.fields.items()}
+    assert list(map(str, taken_tags(values))) == tags[:1]
 
 
 def test_how_long_the_loras_took_is_told(studio: Studio, file: Path):
