@@ -26,7 +26,7 @@ Preset = Literal["smoke", "cpu", "gpu"]
 Evaluation = Literal[
     "text2img", "img2img", "vae", "perception", "controlnet", "ip-adapter", "lora", "diffusion", "quant"
 ]
-Benchmark = Literal["text2img", "controlnet", "lora", "start", "tabs", "load", "world"]
+Benchmark = Literal["text2img", "controlnet", "lora", "quant", "start", "tabs", "load", "world"]
 Drawing = Literal["text2img", "img2img", "inpaint", "controlnet", "ip_adapter"]
 Kind = Literal["canny", "depth", "pose"]
 Concept = Literal["blueprint", "pop_art", "rocket", "momo"]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from studio.engine.upscale import Upscaler
     from studio.perception.measure import Mark, Measure
     from studio.perception.network import Reading
+    from studio.quant.method import QuantMethod
 
 T = TypeVar("T")
 Specified = TypeVar("Specified", Family, Control)
@@ -101,6 +102,7 @@ class Studio:
     settings: Settings
     catalog: tuple[Family, ...]
     controls: tuple[Control, ...]
+    methods: tuple[QuantMethod, ...]
     eye: Eye | None
     store: Store
     engine: Late[Engine]
@@ -143,6 +145,7 @@ def build_studio(settings: Settings) -> Studio:
     from studio.engine.places import Places
     from studio.engine.store import Store
     from studio.engine.upscale import Upscaler
+    from studio.quant.methods import METHODS
 
     catalog, controls = offered(settings), offered_controls(settings)
     perception = settings.models_dir / "perception"
@@ -153,6 +156,7 @@ def build_studio(settings: Settings) -> Studio:
         settings=settings,
         catalog=catalog,
         controls=controls,
+        methods=METHODS,
         eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
         store=store,
         engine=Late(lambda: _build_engine(settings, catalog, controls, store, loras)),

@@ -24,19 +24,27 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Game:
+    """What is played with."""
+
+    quant_id: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
 class BlindGame:
-    """The work of drawing ROUNDS pairs; `Done` carries them. Emits Loading, and a Step for each picture."""
+    """The work of drawing ROUNDS pairs; `Done` carries a Game. Emits Loading, and a Step for each picture."""
 
     long: ClassVar[bool] = True
     subject: Subject
     quant_id: str
     rounds: int = ROUNDS
 
-    def run(self, context: Context) -> tuple[Pair, ...]:
+    def run(self, context: Context) -> Game:
         """Raises as a comparison."""
         context.registry.quantizers.use(self.quant_id)
         full, quantized = (list(self._pictures(one, context)) for one in (FULL, self.quant_id))
-        return tuple(map(Pair, full, quantized))
+        return Game(self.quant_id, tuple(map(Pair, full, quantized)))
 
     def _pictures(self, quant_id: str, context: Context) -> Iterator[Image]:
         """One variant's pictures, all of them after each other: the other one may not fit beside it."""

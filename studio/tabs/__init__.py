@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from studio.tabs import controlnet, forward_diffusion, history, img2img, inpaint, ip_adapter, lora, text2img
+from studio.tabs import (
+    controlnet,
+    forward_diffusion,
+    history,
+    img2img,
+    inpaint,
+    ip_adapter,
+    lora,
+    quant_compare,
+    text2img,
+)
 from studio.types import Tab
 
 TABS: tuple[Tab, ...] = (
@@ -12,6 +22,7 @@ TABS: tuple[Tab, ...] = (
     controlnet.TAB,
     ip_adapter.TAB,
     lora.TAB,
+    quant_compare.TAB,
     forward_diffusion.TAB,
     history.TAB,
 )
