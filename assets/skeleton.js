@@ -65,9 +65,32 @@ const write = () => JSON.stringify({
   canvas_height: canvas.height,
 });
 
+// Why a text is no skeletons in OpenPose's JSON, as studio/world/skeleton.py says it too; nothing for one that is.
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+const wrong = (text) => {
+  let told;
+  try {
+    told = JSON.parse(text);
+  } catch {
+    return "no JSON";
+  }
+  if (Array.isArray(told) && told.length === 1) [told] = told;
+  if (told === null || typeof told !== "object" || Array.isArray(told)) return "no object";
+  for (const side of ["canvas_width", "canvas_height"]) if (!isNumber(told[side]) || told[side] <= 0) return side;
+  const { people: found } = told;
+  if (!Array.isArray(found) || found.length < 1 || found.length > MAX_PEOPLE) return `people: 1 - ${MAX_PEOPLE}`;
+  const values = 3 * given.joints.length;
+  for (const [number, person] of found.entries()) {
+    const numbers = person?.pose_keypoints_2d;
+    if (!Array.isArray(numbers) || numbers.length !== values || !numbers.every(isNumber))
+      return `people[${number}].pose_keypoints_2d: ${values}`;
+  }
+  return "";
+};
+
 const tell = () => {
   clearTimeout(timer);
-  props.value = write();
+  props.value = json.value = write();
   trigger("input");
 };
 const tellSoon = () => {
@@ -216,9 +239,23 @@ picture.addEventListener("pointerdown", begin);
 picture.addEventListener("touchstart", (event) => taken(event.touches[0]) && event.preventDefault(), { passive: false });
 const told = make("p", { class: "skeleton-told", role: "status" }, root);
 told.textContent = SAY.help;
+const drawer = make("details", { class: "skeleton-json" }, root);
+make("summary", {}, drawer).textContent = SAY.json;
+make("p", {}, drawer).textContent = SAY.json_info;
+const json = make("textarea", { rows: 5, spellcheck: "false", "aria-label": SAY.json }, drawer);
+const use = make("button", { type: "button", "data-act": "use" }, drawer);
+use.textContent = SAY.use;
+use.addEventListener("click", () => {
+  const reason = wrong(json.value);
+  told.textContent = reason ? SAY.bad.replace("{reason}", reason) : SAY.help;
+  if (reason) return;
+  read(json.value);
+  draw();
+  tell();
+});
 
 const open = () => {
-  start = props.value;
+  start = json.value = props.value;
   read(start);
   draw();
 };

@@ -16,7 +16,7 @@ from studio.types import MAX_CONTROL_SCALE, ControlUse, Param
 from studio.ui.brush import draw_brush, drawn_on
 from studio.ui.found import OWN, TRUE, Found, Size, Wanted, find_map, new_scene
 from studio.ui.services import Services
-from studio.ui.skeleton import SkeletonEditor, draw_skeleton, resized
+from studio.ui.skeleton import draw_skeleton, resized
 from studio.ui.source import uploaded
 from studio.ui.text import describe, label, language_of
 from studio.ui.uses import missing_model, place_of
@@ -52,7 +52,7 @@ class Unit:
     alert: antd.Alert
     edges: gr.HTML
     posed: gr.Column
-    skeleton: SkeletonEditor
+    skeleton: gr.HTML
     plain: gr.Image
     doses: Mapping[str, gr.Slider]
 
@@ -60,13 +60,13 @@ class Unit:
     def fields(self) -> dict[str, Any]:
         """Its widgets by the names under which a wish takes them."""
         own = {"on": self.on, "kind": self.kind, "way": self.way, "edges": self.edges}
-        own |= {"skeleton": self.skeleton.html, "plain": self.plain, **self.doses}
+        own |= {"skeleton": self.skeleton, "plain": self.plain, **self.doses}
         return {f"unit{self.number}_{name}": widget for name, widget in own.items()}
 
     @property
     def shown(self) -> list[Any]:
         """Where a map and what is to be said of it appear."""
-        return [self.alert, self.edges, self.posed, self.skeleton.html, self.skeleton.text, self.plain, self.thresholds]
+        return [self.alert, self.edges, self.posed, self.skeleton, self.plain, self.thresholds]
 
     @property
     def refilled(self) -> list[Any]:
@@ -82,10 +82,9 @@ class Unit:
 
     def connect(self, services: Services, fields: Mapping[str, Any]) -> None:
         """Wire it. fields: the page's own, with `prompt`, `width`, `height` and `base_id`."""
-        self.skeleton.connect()
         studio, size = services.studio, [fields["width"], fields["height"]]
         looked = [self.source, self.kind, self.way, self.scene, self.low, self.high, *size, fields["base_id"]]
-        looked.append(self.skeleton.html)
+        looked.append(self.skeleton)
 
         def look(request: gr.Request, *values: Any) -> Updates:
             return self.look(studio, language_of(request), *values)
@@ -171,7 +170,7 @@ class Unit:
                 return {self.plain: gr.update(value=found.map if found else None, visible=True)}
             case _:
                 text = resized(posed, *wanted.size) if found is None else _text_of(found, wanted.size)
-                return {self.skeleton.html: text, self.skeleton.text: text}
+                return {self.skeleton: text}
 
 
 def _said(problem: StudioError | None, language: str) -> Any:

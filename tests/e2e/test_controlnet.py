@@ -13,7 +13,7 @@ from tests.e2e.test_img2img import drag, draw, open_tab, settings
 from tests.e2e.test_page import PHONE
 
 pytestmark = pytest.mark.e2e
-KEYPOINTS = "JSON.parse(document.querySelector('#controlnet-1-json textarea').value).people[0].pose_keypoints_2d"
+KEYPOINTS = "JSON.parse(document.querySelector('#controlnet-1-skeleton textarea').value).people[0].pose_keypoints_2d"
 RIGHT_WRIST_Y = 3 * JOINTS.index("right_wrist") + 1
 
 
@@ -41,9 +41,19 @@ def test_a_joint_is_dragged_and_a_picture_follows_or_it_is_told_what_is_missing(
     wrist.press("Enter")
     wrist.press("ArrowLeft")
     page.get_by_text("Skeleton as JSON").locator("visible=true").first.click()
-    expect(page.locator("#controlnet-1-json textarea")).to_be_visible()
+    text = page.locator("#controlnet-1-skeleton textarea")
+    expect(text).to_be_visible()
     page.wait_for_function(f"{KEYPOINTS}[{RIGHT_WRIST_Y}] < 60")  # it stood at 73 of 128
     assert len(page.evaluate(KEYPOINTS)) == 54
+    told, dragged = text.input_value(), wrist.get_attribute("aria-label")
+    page.locator('#controlnet-1-skeleton [data-act="reset"]').click()
+    expect(wrist).to_have_attribute("aria-label", str(before))
+    text.fill('{"people": []}')
+    page.locator('#controlnet-1-skeleton [data-act="use"]').click()
+    expect(page.locator("#controlnet-1-skeleton [role=status]")).to_contain_text("canvas_width")
+    text.fill(told)
+    page.locator('#controlnet-1-skeleton [data-act="use"]').click()
+    expect(wrist).to_have_attribute("aria-label", str(dragged))
 
     page.locator("#controlnet-prompt textarea").fill("a person in a meadow")
     settings(page)

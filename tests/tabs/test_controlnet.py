@@ -142,7 +142,7 @@ def test_without_a_picture_a_skeleton_stays_on_the_new_canvas(studio: Any, page:
     drawn = draw_unit(1, "pose", studio, (64, 64), "test")
     seen = drawn.look(studio, "en", None, "pose", "world_pose", None, 100, 200, 256, 128, "little-world", STANDING)
     assert not seen[drawn.alert]["visible"]
-    assert '"canvas_width": 256' in seen[drawn.skeleton.html]
+    assert '"canvas_width": 256' in seen[drawn.skeleton]
 
 
 def test_a_picture_is_measured_against_its_map_and_its_prompt(studio: Any):
