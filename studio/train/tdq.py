@@ -54,9 +54,9 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset(1, 32, Recipe(2, 4, 2e-4, 1e-3, 1e-3, 8), walk_steps=3, walk_pictures=4),
-    "cpu": Preset(40, 40_000, Recipe(300, 32, 2e-4, 5e-3, 1e-3, 512)),
-    "gpu": Preset(60, 40_000, Recipe(3_000, 128, 2e-4, 1e-3, 1e-3, 2_048)),
+    "smoke": Preset(1, 32, Recipe(2, 4, 1e-3, 2e-2, 1e-3, 5e-3, 8), walk_steps=3, walk_pictures=4),
+    "cpu": Preset(40, 40_000, Recipe(200, 32, 1e-3, 2e-2, 1e-3, 5e-3, 512)),
+    "gpu": Preset(60, 40_000, Recipe(3_000, 128, 5e-4, 5e-3, 5e-4, 1e-3, 2_048)),
 }
 
 

@@ -87,13 +87,15 @@ QUEUES: Mapping[str, tuple[Entry, ...]] = {"smoke": pair((4, 4), 0), "cpu": _que
 @dataclass(frozen=True)
 class Recipe:
     """How every run is trained. learning_rate: of the network's weights; step_rate: of LSQ's steps and of the others'
-    clips, as multiples of where they began; network_rate: of TDQ's step networks."""
+    clips, as multiples of where they began; network_rate: of TDQ's step networks; weight_step_rate: of the steps of
+    weights, whatever the method, likewise."""
 
     steps: int
     batch: int
     learning_rate: float
     step_rate: float
     network_rate: float
+    weight_step_rate: float
     held_out: int
 
 
@@ -154,7 +156,7 @@ def optimizer_of(net: nn.Module, entry: Entry, recipe: Recipe) -> tuple[torch.op
     steps = [value for name, value in named if ".weights." in name]
     weights = [value for name, value in named if ".inputs." not in name and ".weights." not in name]
     of_inputs = recipe.network_rate if entry.method == "tdq" else recipe.step_rate
-    rates = ((weights, recipe.learning_rate), (steps, recipe.step_rate), (inputs, of_inputs))
+    rates = ((weights, recipe.learning_rate), (steps, recipe.weight_step_rate), (inputs, of_inputs))
     groups = [{"params": values, "lr": rate} for values, rate in rates]
     return torch.optim.AdamW(groups, weight_decay=0.0, fused=True), weights
 
