@@ -10,6 +10,7 @@ from torch import Tensor
 
 from studio.diffusion.parameterisations import Denoiser
 from studio.diffusion.samplers import SAMPLERS, SIGMAS, ddpm
+from studio.diffusion.schedules import Schedule
 from studio.diffusion.walk import Step, spaced
 from studio.engine.noising import whole
 from studio.engine.pixel import PixelModel
@@ -76,7 +77,14 @@ def forked(model: PixelModel, walk: Walk, at: int, kind: str, gamma: float, seed
 
 
 def _steps(model: PixelModel, walk: Walk, x: Tensor, times: Sequence[int], seed: int) -> Iterator[Step]:
-    generator, denoise = torch.Generator().manual_seed(seed), walk.denoiser(model)
+    return sampled(walk, walk.denoiser(model), x, times, model.schedule, seed)
+
+
+def sampled(
+    walk: Walk, denoise: Denoiser, x: Tensor, times: Sequence[int], schedule: Schedule, seed: int
+) -> Iterator[Step]:
+    """The steps back by a walk's sampler, whatever it asks. seed: of the fresh noise."""
+    generator = torch.Generator().manual_seed(seed)
     if walk.sampler == "ddpm":
-        return ddpm(denoise, x, times, model.schedule, generator, walk.sigma, walk.noise_at_last)
-    return SAMPLERS[walk.sampler](denoise, x, times, model.schedule, generator)
+        return ddpm(denoise, x, times, schedule, generator, walk.sigma, walk.noise_at_last)
+    return SAMPLERS[walk.sampler](denoise, x, times, schedule, generator)

@@ -97,6 +97,20 @@ def test_of_hurried_moves_only_few_are_asked_and_the_last_is_shown(visit: Visit)
     assert 1 <= len(asked) <= 3  # of 31
 
 
+def test_the_way_back_in_latents_leads_from_noise_to_a_picture(visit: Visit):
+    page = visit(locale="en-US")
+    open_maths(page)
+    open_tab(page, "Reverse")
+    expect(page.locator("#reverse-kind")).to_be_visible()
+    page.get_by_label("The little world's model, in latents").check()
+    expect(page.locator("#reverse-kind")).to_be_hidden()
+    fill(page, page.locator("#reverse-steps input[type=number]"), 5)
+    page.locator("#reverse-start").click()
+    expect(page.locator("#reverse-found .maths-finished img")).to_be_visible()
+    expect(page.locator("#reverse-found th", has_text="t = 999")).to_be_visible()
+    assert page.locator("#reverse-found img").count() == 3 * 5 + 1
+
+
 def test_the_plane_answers_on_a_phone_in_chinese_without_scrolling_sideways(visit: Visit):
     page = visit(locale="zh-CN", viewport=PHONE)
     open_tab(page, "加噪与数学")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +15,11 @@ from PIL import Image
 
 from studio.errors import StudioError
 from studio.tabs.maths import page
-from studio.tabs.maths.page import accepted, note, refused, shown, strip
+from studio.tabs.maths.page import accepted, note, refused, strip
+from studio.tabs.maths.reverse_latent import latent_work, shown_walk, walk_html
+from studio.tabs.maths.work import streamed
 from studio.text import t as text
+from studio.types import MAX_PROMPT_CHARACTERS, Task
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT, KNOB_WIDTH, card
@@ -23,18 +27,24 @@ from studio.world.vocabulary import KINDS
 
 if TYPE_CHECKING:
     from studio.diffusion.walk import Step
+    from studio.engine.latent_walking import LatentWalking
     from studio.engine.pixel import PixelModel
 
 Updates = dict[Any, Any]
 FOLDER, MILESTONES = "ddpm", "milestones.json"
 SAMPLERS, SIGMAS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m"), ("beta_tilde", "beta", "zero", "misprinted")
-SHOWN_STEPS, MOST_STEPS = 10, 250
+SHOWN_STEPS, MOST_STEPS, WALKERS = 10, 250, 8
+PIXELS, LATENT = "pixels", "latent"
+PROMPT, OTHER_PROMPT = "a red umbrella on the beach", "a blue house in the forest"
 
 
 @dataclass(frozen=True)
 class Reverse:
-    """The knobs, in the order of `Walk`; those of the fork; and what they show. pages: of the milestones."""
+    """What walks, and its sentences; the knobs, in the order of `Walk`; those of the fork; and what they show.
+    pages: of the milestones."""
 
+    family: gr.Radio
+    prompts: tuple[gr.Textbox, gr.Textbox]
     walk: tuple[Any, ...]
     fork: tuple[Any, ...]
     start: gr.Button
@@ -49,22 +59,44 @@ class Reverse:
         """Wire it. The network is read when the first walk is asked for."""
         folder = services.studio.settings.models_dir / FOLDER
         events: dict[str, Any] = {"preprocess": False, "show_progress": "minimal", "api_visibility": "private"}
+        shared, count = [services.owner, self.family, *self.prompts, *self.walk], len(self.walk)
 
-        def walk(request: gr.Request, *values: Any) -> Updates:
-            return self.answer(folder, request, values, None)
+        def walk(request: gr.Request, *values: Any) -> Iterator[Updates]:
+            yield from self.started(services, request, values[:4], values[4:], None)
 
-        def fork(request: gr.Request, *values: Any) -> Updates:
-            count = len(self.walk)
-            return self.answer(folder, request, values[:count], values[count:])
+        def fork(request: gr.Request, *values: Any) -> Iterator[Updates]:
+            yield from self.started(services, request, values[:4], values[4 : 4 + count], values[4 + count :])
 
-        self.start.click(walk, list(self.walk), [self.alert, self.found], **events)
-        self.part.click(fork, [*self.walk, *self.fork], [self.alert, self.found], **events)
+        outputs = [self.alert, self.found]
+        self.start.click(walk, shared, outputs, concurrency_limit=WALKERS, **events)
+        self.part.click(fork, [*shared, *self.fork], outputs, concurrency_limit=WALKERS, **events)
+        own = [self.walk[0], self.walk[-1], self.fork[1]]
+
+        def choose(family: Any) -> list[Any]:
+            latent = family == LATENT
+            return [gr.update(visible=latent)] * 2 + [gr.update(visible=not latent)] * len(own)
+
+        self.family.change(choose, self.family, [*self.prompts, *own], preprocess=False, **INSTANT)
 
         def turn(request: gr.Request, number: Any) -> str:
             return page_of(folder, self.pages, number, language_of(request))
 
         for event in (self.milestone.input, opened.select):
             event(turn, self.milestone, self.sheet, trigger_mode="always_last", preprocess=False, **INSTANT)
+
+    def started(
+        self, services: Services, request: gr.Request, chosen: tuple[Any, ...], values: tuple[Any, ...], fork: Any
+    ) -> Iterator[Updates]:
+        """A walk on pixels at once, one in latents through the queue. chosen: the owner, the family, both prompts."""
+        owner, family, prompt, other = chosen
+        if family != LATENT:
+            yield self.answer(services.studio.settings.models_dir / FOLDER, request, values, fork)
+            return
+
+        def work() -> LatentWalking:
+            return latent_work(services.studio.specs_for(Task.TEXT_TO_IMAGE), (prompt, other), values, fork)
+
+        yield from streamed(services, owner, language_of(request), work, shown_walk, (self.alert, self.found))
 
     def answer(self, folder: Path, request: gr.Request, values: tuple[Any, ...], fork: Any) -> Updates:
         """A walk, and if there is a fork the other one below it."""
@@ -94,6 +126,7 @@ def draw_reverse(services: Services) -> Reverse:
     pages = milestones_in(services.studio.settings.models_dir / FOLDER)
     with card("maths.card.reverse", "maths"):
         page.formula("maths.reverse_formula")
+        family, prompt = _draw_family()
         kinds = [(label("maths.kind.any"), "any"), *((label(f"maths.kind.{kind}"), kind) for kind in KINDS)]
         with gr.Row():
             kind = gr.Dropdown(kinds, value="cat", label=label("maths.kind"), min_width=120, elem_id="reverse-kind")
@@ -106,7 +139,9 @@ def draw_reverse(services: Services) -> Reverse:
                 elem_id="reverse-sigma",
             )
         with gr.Row():
-            steps = gr.Slider(1, MOST_STEPS, 40, step=1, label=label("maths.steps"), min_width=KNOB_WIDTH)
+            steps = gr.Slider(
+                1, MOST_STEPS, 40, step=1, label=label("maths.steps"), min_width=KNOB_WIDTH, elem_id="reverse-steps"
+            )
             gamma = gr.Slider(-1, 8, 2, step=0.5, label=label("maths.gamma"), min_width=KNOB_WIDTH)
             seed = gr.Number(page.USUAL_SEED, precision=0, label=label("text2img.seed"), min_width=100)
         with gr.Row():
@@ -118,13 +153,36 @@ def draw_reverse(services: Services) -> Reverse:
             with gr.Row():
                 at = gr.Number(20, precision=0, label=label("maths.fork_at"), min_width=100)
                 other = gr.Dropdown(kinds, value="house", label=label("maths.kind"), min_width=120)
+                sentence = gr.Textbox(
+                    OTHER_PROMPT,
+                    label=label("text2img.prompt"),
+                    visible=False,
+                    max_length=MAX_PROMPT_CHARACTERS,
+                    min_width=KNOB_WIDTH,
+                )
                 other_gamma = gr.Slider(-1, 8, 2, step=0.5, label=label("maths.gamma"), min_width=KNOB_WIDTH)
                 other_seed = gr.Number(8, precision=0, label=label("text2img.seed"), min_width=100)
             part = gr.Button(label("maths.fork_go"), size="sm", elem_id="reverse-fork")
         found = gr.HTML(elem_id="reverse-found")
     milestone, sheet = _draw_milestones(pages)
     knobs = (kind, steps, sampler, sigma, gamma, seed, noise, clip)
-    return Reverse(knobs, (at, other, other_gamma, other_seed), start, part, alert, found, milestone, sheet, pages)
+    forked = (at, other, other_gamma, other_seed)
+    prompts = (prompt, sentence)
+    return Reverse(family, prompts, knobs, forked, start, part, alert, found, milestone, sheet, pages)
+
+
+def _draw_family() -> tuple[gr.Radio, gr.Textbox]:
+    """What walks back, and the sentence that the latent one walks to."""
+    families = [(label(f"maths.walks.{name}"), name) for name in (PIXELS, LATENT)]
+    family = gr.Radio(families, value=PIXELS, label=label("maths.walks"), elem_id="reverse-family")
+    prompt = gr.Textbox(
+        PROMPT,
+        label=label("text2img.prompt"),
+        visible=False,
+        max_length=MAX_PROMPT_CHARACTERS,
+        elem_id="reverse-prompt",
+    )
+    return family, prompt
 
 
 def _draw_milestones(pages: tuple[dict[str, Any], ...]) -> tuple[gr.Slider, gr.HTML]:
@@ -161,16 +219,10 @@ def page_of(folder: Path, pages: tuple[dict[str, Any], ...], number: Any, langua
 
 def told(steps: list[Step], language: str) -> str:
     """x_t, the guessed noise and the guessed picture at some of the steps, and the finished picture."""
+    from studio.engine.latent_walking import evenly
     from studio.engine.noising import to_picture
 
-    chosen = [steps[round(i * (len(steps) - 1) / (SHOWN_STEPS - 1))] for i in range(SHOWN_STEPS)]
-    if len(steps) < SHOWN_STEPS:
-        chosen = steps
-    rows = [
-        (text("maths.row.xt", language), [to_picture(step.xt / step.xt.std().clamp(min=1)) for step in chosen]),
-        (text("maths.row.eps", language), [to_picture(step.eps / 2) for step in chosen]),
-        (text("maths.row.x0", language), [to_picture(step.x0) for step in chosen]),
-    ]
-    finished = shown(to_picture(steps[-1].next), text("maths.finished", language), pixelated=True)
-    table = strip(rows, [f"t = {step.t}" for step in chosen], pixelated=True)
-    return f'<div class="maths-walk">{table}<div class="maths-finished">{finished}</div></div>'
+    chosen = evenly(steps, SHOWN_STEPS)
+    xt = [to_picture(step.xt / step.xt.std().clamp(min=1)) for step in chosen]
+    eps, x0 = ([to_picture(one) for one in row] for row in zip(*((s.eps / 2, s.x0) for s in chosen), strict=True))
+    return walk_html((xt, eps, x0), [step.t for step in chosen], to_picture(steps[-1].next), language, pixelated=True)
