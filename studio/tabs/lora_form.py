@@ -181,8 +181,8 @@ def shown(event: Event, language: str) -> str:
             return told(taught, language) + note(text("teach.done", language, name=taught.name, **losses))
         case Row(values={"taught": taught}):
             return told(taught, language)
-        case Row(values={"pictures_read": count}):
-            return note(text("teach.read", language, count=count))
+        case Row(values={"pictures_read": count, "pictures": number}):
+            return note(text("teach.read", language, count=count, number=number))
         case Stopped():
             return note(text("phase.stopped", language))
         case _:

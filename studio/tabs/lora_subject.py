@@ -68,10 +68,6 @@ class Subject:
             some = self.pictures[start : start + each]
             yield Told(some, [[self.trigger]] * len(some))
 
-    def ordinary(self, size: int, chunks: int, each: int) -> Iterator[Told]:
-        """What the base knows already, and shall keep."""
-        return told(map(scene_of_seed, count()), plain_caption, size, chunks, each)
-
     def _scene(self, seed: int) -> Scene:
         if self.source in CONCEPTS:
             return concept_scene(self.source, seed)
@@ -101,8 +97,9 @@ def told(scenes: Iterator[Scene], captioned: Any, size: int, chunks: int, each: 
         yield Told(np.stack([render_image(scene, size) for scene in some]), captions)
 
 
-def plain_caption(scene: Scene, rng: np.random.Generator, language: str, complete: bool) -> str:
-    return caption(scene, rng, language, complete)
+def ordinary(size: int, chunks: int, each: int) -> Iterator[Told]:
+    """What the base knows already, and shall keep, so many at a time."""
+    return told(map(scene_of_seed, count()), caption, size, chunks, each)
 
 
 def subject_of(source: Any, trigger: Any, files: Any, size: int) -> Subject:

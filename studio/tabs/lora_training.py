@@ -23,21 +23,22 @@ from studio.engine.noising import whole
 from studio.engine.strengths import draw
 from studio.errors import Cancelled
 from studio.events import Context, Row
-from studio.tabs.lora_subject import Subject
+from studio.tabs.lora_subject import Subject, ordinary
 from studio.types import GenerationRequest, Scheduler
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.train.lessons import Lessons
+    from studio.train.lessons import Lessons, Told
     from studio.train.lora_steps import Learner
 
 LEAST_MINUTES, MOST_MINUTES = 1, 10
 LEAST_RANK, MOST_RANK = 1, 32
 MINUTE_SECONDS, TELL_SECONDS, PICTURES = 60.0, 2.0, 8
 """How often it tells its loss, and about how many pictures it draws while it learns."""
-CHUNK, CHUNKS = 32, 8
-"""Scenes are rendered and encoded by so many at once, so often: of what is learnt, and as many ordinary ones."""
+CHUNK, CHUNKS = 32, 3
+"""Scenes are rendered and encoded by so many at once, so often and once more for each minute: of what is learnt, and
+as many ordinary ones."""
 MEASURED = 32
 PICTURE_STEPS, PICTURE_GUIDANCE = 8, 4.0
 
@@ -97,20 +98,20 @@ class LoraTraining:
 
 
 class _Teaching:
-    """One run of the work. clone: the model with the pairs on it; spent_seconds: its own; read: pictures so far."""
+    """One run of the work. clone: the model with the pairs on it; spent_seconds: its own."""
 
     def __init__(self, wish: LoraTraining, lease: Lease, context: Context) -> None:
         self.wish, self.lease, self.context = wish, lease, context
         self.clone: AdaptedSet = adapted_set(lease.components, _trainable)
-        self.spent_seconds, self.read = 0.0, 0
+        self.spent_seconds = 0.0
         self.budget_seconds = MINUTE_SECONDS * wish.minutes
 
     def run(self) -> Taught:
         from studio.train.lora_steps import Learner, Recipe
 
-        lessons, prior = self.lessons(self.wish.subject.chunks(self.wish.size, CHUNKS, CHUNK)), None
+        lessons, prior = self.lessons(*self.own()), None
         if self.lease.spec.family == "little_world":
-            prior = self.lessons(self.wish.subject.ordinary(self.wish.size, CHUNKS, CHUNK))
+            prior = self.lessons(*self.ordinary())
         parts, rank = self.clone.components, self.wish.rank
         with self.context.registry.lane:
             recipe = Recipe(rank=rank, alpha=rank)
@@ -129,20 +130,32 @@ class _Teaching:
             after = self.loss(learner, lessons)
         return replace(taught, after=after, name=self.kept(learner, taught.steps))
 
-    def lessons(self, chunks: Iterator[Any]) -> Lessons:
-        """What is learnt from as the model sees it, encoded a chunk at a time."""
+    def own(self) -> tuple[Iterator[Told], int]:
+        """What is learnt from, and how many pictures that are."""
+        subject, chunks = self.wish.subject, CHUNKS + self.wish.minutes
+        number = chunks * CHUNK if subject.pictures is None else len(subject.pictures)
+        return subject.chunks(self.wish.size, chunks, CHUNK), number
+
+    def ordinary(self) -> tuple[Iterator[Told], int]:
+        """What the base knows already, likewise."""
+        chunks = CHUNKS + self.wish.minutes
+        return ordinary(self.wish.size, chunks, CHUNK), chunks * CHUNK
+
+    def lessons(self, chunks: Iterator[Told], number: int) -> Lessons:
+        """So many pictures as the model sees them, encoded a chunk at a time."""
         import torch
 
         from studio.train.lessons import Lessons, encoded
 
         found = []
         parts = self.clone.components
+        read = 0
         for told in chunks:
             self.context.yield_device()
             with self.context.registry.lane:
                 found.append(encoded(told, parts["vae"], parts["tokenizer"]))
-            self.read += len(told.pictures)
-            self.context.emit(Row({"pictures_read": self.read}))
+            read += len(told.pictures)
+            self.context.emit(Row({"pictures_read": read, "pictures": number}))
         return Lessons(torch.cat([one.latents for one in found]), torch.cat([one.tokens for one in found]))
 
     def learn(self, learner: Learner, lessons: Lessons, prior: Lessons | None, taught: Taught) -> Iterator[Taught]:

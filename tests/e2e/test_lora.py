@@ -81,3 +81,23 @@ def test_a_lora_is_brought_looked_at_and_drawn_with(visit: Visit, file: Path, tm
     page.locator("#text2img-prompt textarea").fill("a red house <lora:nobody:0.5>")
     page.locator("#generate").click()
     expect(page.get_by_text("there is no LoRA called nobody")).to_be_visible()
+
+
+@pytest.mark.timeout(300)
+def test_one_is_trained_on_the_page_and_stopping_keeps_it(visit: Visit):
+    page = visit(locale="en-US")
+    open_tab(page, "LoRA")
+    page.locator("#lora-teach button").first.click()
+    start, found = page.locator("#lora-teach-start"), page.locator("#lora-teach-found")
+    page.locator("#lora-teach-trigger").locator("input, textarea").fill("zorbi")
+    start.click()
+    expect(found).to_contain_text("3 to 40 pictures are needed; there are 0.")
+    page.locator("#lora-teach-source input").click()
+    page.get_by_role("option", name="blueprint").click()
+    expect(page.locator("#lora-teach-files")).to_be_hidden()
+    start.click()
+    expect(found.locator("figure")).to_be_visible()
+    page.locator("#lora-teach-stop").click()
+    expect(found).to_contain_text("zorbi lies on your shelf and is chosen.")
+    expect(page.locator("#lora-1-name input")).to_have_value("zorbi")
+    expect(page.locator("#lora-triggers button")).to_have_text("zorbi")

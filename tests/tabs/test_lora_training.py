@@ -39,7 +39,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     monkeypatch.setattr(lora_training, "MINUTE_SECONDS", 2.0)
     monkeypatch.setattr(lora_training, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(lora_training, "CHUNK", 4)
-    monkeypatch.setattr(lora_training, "CHUNKS", 2)
+    monkeypatch.setattr(lora_training, "CHUNKS", 1)
     make_little_world(tmp_path / "models" / "little-world")
     settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "outputs", device="cpu", backend="torch")
     studio = build_studio(settings)
@@ -177,8 +177,13 @@ def test_what_is_shown_grows_with_the_training(language: str):
     begun = Taught(pictures=((0, picture),))
     taught = replace(begun, losses=((2, 0.5), (4, 0.3)), pictures=((0, picture), (4, picture)), spent_seconds=4.2)
     done = replace(taught, before=0.5, after=0.25, name="<b>momo")
-    rows: list[Event] = [Row({"pictures_read": 3}), Row({"taught": begun}), Row({"taught": taught}), Done(done)]
+    rows: list[Event] = [
+        Row({"pictures_read": 3, "pictures": 7}),
+        Row({"taught": begun}),
+        Row({"taught": taught}),
+        Done(done),
+    ]
     read, first, later, last = (shown(row, language) for row in rows)
-    assert "3" in read and "<svg" not in first and "<svg" in later
+    assert "3" in read and "7" in read and "<svg" not in first and "<svg" in later
     assert (first.count("<img"), later.count("<img")) == (1, 2)
     assert "0.250" in last and "&lt;b&gt;momo" in last
