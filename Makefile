@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 train-cpu: $(VENV)/.installed
-	for stage in perception vae clip upscale unet heads ddpm vae-lab noisy-classifier; do $(BIN)/python -m studio train $$stage --preset cpu || exit 1; done
+	for stage in perception vae clip upscale unet heads ddpm vae-lab noisy-classifier tdq; do $(BIN)/python -m studio train $$stage --preset cpu || exit 1; done
 	for kind in canny depth pose; do $(BIN)/python -m studio train controlnet --kind $$kind --preset cpu || exit 1; done
 	$(BIN)/python -m studio train ip-adapter --preset cpu
 	for concept in blueprint pop_art rocket momo; do $(BIN)/python -m studio train lora --concept $$concept --preset cpu || exit 1; done

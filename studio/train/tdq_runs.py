@@ -87,7 +87,8 @@ QUEUES: Mapping[str, tuple[Entry, ...]] = {"smoke": pair((4, 4), 0), "cpu": _que
 @dataclass(frozen=True)
 class Recipe:
     """How every run is trained. learning_rate: of the network's weights; step_rate: of LSQ's steps and of the others'
-    clips, as multiples of where they began; network_rate: of TDQ's step networks; weight_step_rate: of the steps of
+    clips, as multiples of where they began; network_rate: of TDQ's step networks (free numbers of
+    intervals have LSQ's); weight_step_rate: of the steps of
     weights, whatever the method, likewise."""
 
     steps: int
@@ -155,7 +156,8 @@ def optimizer_of(net: nn.Module, entry: Entry, recipe: Recipe) -> tuple[torch.op
     inputs = [value for name, value in named if ".inputs." in name]
     steps = [value for name, value in named if ".weights." in name]
     weights = [value for name, value in named if ".inputs." not in name and ".weights." not in name]
-    of_inputs = recipe.network_rate if entry.method == "tdq" else recipe.step_rate
+    is_network = entry.method == "tdq" and not entry.told.startswith("intervals")
+    of_inputs = recipe.network_rate if is_network else recipe.step_rate
     rates = ((weights, recipe.learning_rate), (steps, recipe.weight_step_rate), (inputs, of_inputs))
     groups = [{"params": values, "lr": rate} for values, rate in rates]
     return torch.optim.AdamW(groups, weight_decay=0.0, fused=True), weights
