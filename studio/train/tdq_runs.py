@@ -87,9 +87,8 @@ QUEUES: Mapping[str, tuple[Entry, ...]] = {"smoke": pair((4, 4), 0), "cpu": _que
 @dataclass(frozen=True)
 class Recipe:
     """How every run is trained. learning_rate: of the network's weights; step_rate: of LSQ's steps and of the others'
-    clips, as multiples of where they began; network_rate: of TDQ's step networks (free numbers of
-    intervals have LSQ's); weight_step_rate: of the steps of
-    weights, whatever the method, likewise."""
+    clips, as multiples of where they began; network_rate: of TDQ's step networks, but free numbers of intervals have
+    LSQ's; weight_step_rate: of the steps of weights, whatever the method."""
 
     steps: int
     batch: int
