@@ -14,6 +14,7 @@ from studio.tabs.maths.codes import draw_codes
 from studio.tabs.maths.confusion import draw_confusion
 from studio.tabs.maths.families import draw_families
 from studio.tabs.maths.forward import Forward, draw_forward
+from studio.tabs.maths.guidance import draw_guidance
 from studio.tabs.maths.page import asked
 from studio.tabs.maths.plane import draw_plane
 from studio.tabs.maths.reverse import draw_reverse
@@ -36,6 +37,7 @@ def build(services: Services) -> None:
             lights = draw_lights()
         with gr.Tab(label("maths.section.plane"), id="maths-plane") as opened_plane:
             plane = draw_plane()
+            guidance = draw_guidance(plane.alert)
             confusion = draw_confusion(services)
         with gr.Tab(label("maths.section.reverse"), id="maths-reverse") as opened_reverse:
             reverse = draw_reverse(services)
@@ -52,6 +54,7 @@ def build(services: Services) -> None:
     forward.connect(services)
     lights.connect(forward.values, opened_lights)
     plane.connect(opened_plane)
+    guidance.connect(services)
     confusion.connect(opened_plane)
     reverse.connect(services, opened_reverse)
     riddles.connect(services)

@@ -17,10 +17,9 @@ from PIL import Image
 from studio.checks import CHECKS, ERRATA
 from studio.diffusion.families import FAMILIES
 from studio.engine.family_race import Standing
-from studio.engine.latent_walking import Decoded
 from studio.engine.short_training import Trained
 from studio.errors import InvalidInput, ModelUnavailable
-from studio.events import Done, Loading, Row, Step
+from studio.events import Done, Loading, Row
 from studio.tabs import forward_diffusion
 from studio.tabs.maths import (
     checked,
@@ -30,7 +29,6 @@ from studio.tabs.maths import (
     forward,
     plane,
     reverse,
-    reverse_latent,
     riddles,
     training,
 )
@@ -207,29 +205,6 @@ def test_a_walk_back_and_its_fork_are_shown(services: Services, models: Path):
     assert forked.count("<img") == 2 * (3 * 4 + 1)
     refused = section.answer(models / reverse.FOLDER, REQUEST, ("cat", 0, *values[2:]), None)
     assert "steps" in refused[section.alert]["message"]
-
-
-def test_a_walk_in_latents_is_asked_for_and_shown():
-    values, fork = ("cat", 8, "ddim", "beta", 2, 7, False, True), (3, "house", 1.5, 8)
-    specs: Any = {"base": SimpleNamespace(native_size=128)}
-    work = reverse_latent.latent_work(specs, ("a cat", "a house"), values, fork)
-    assert (work.request.prompt, work.walk.kind, work.request.width, work.request.seed) == ("a cat", "a cat", 128, 7)
-    assert work.fork is not None and (work.fork.at, work.fork.prompt, work.fork.gamma) == (3, "a house", 1.5)
-    for field, prompts, changed in (("prompt", (None, ""), values), ("steps", ("a", "b"), ("cat", 0, *values[2:]))):
-        with pytest.raises(InvalidInput, match=field):
-            reverse_latent.latent_work(specs, prompts, changed, None)
-    with pytest.raises(InvalidInput, match="base_id"):
-        reverse_latent.latent_work({}, ("a", "b"), values, None)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_walks_in_latents_show_every_row(language: str):
-    tile = Image.new("RGB", (8, 8))
-    walk = Decoded((999, 0), (tile,) * 2, (tile,) * 2, (tile,) * 2, tile)
-    assert reverse_latent.shown_walk(Done((walk,)), language).count("<img") == 7
-    assert reverse_latent.shown_walk(Done((walk, walk)), language).count("<img") == 14
-    assert "3" in reverse_latent.shown_walk(Step(3, 9), language)
-    assert reverse_latent.shown_walk(Loading("x"), language) == ""
 
 
 def test_milestones_can_be_looked_through(services: Services, models: Path):
