@@ -32,7 +32,10 @@ reset.addEventListener("click", () => {
 
 const changed = () => knobs.filter(({ range, usual }) => +range.value !== usual);
 function show() {
-  for (const { range, number } of knobs) number.textContent = range.value;
+  for (const { range, number } of knobs) {
+    number.textContent = range.value;
+    range.style.setProperty("--share", `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
+  }
   reset.disabled = changed().length === 0;
   title.textContent = changed().length ? `${SAY.title} · ${changed().length}` : SAY.title;
 }

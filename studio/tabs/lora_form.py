@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,17 @@ from studio.tabs.lora_training import (
     Taught,
     file_stem,
 )
-from studio.tabs.maths.page import note, strip
+from studio.tabs.maths import page
+from studio.tabs.maths.page import note
 from studio.text import t as text
 from studio.types import Param
 from studio.ui.button_bar import draw_button_bar
-from studio.ui.figure import Axis, Line, even_ticks, figure
+from studio.ui.figure import Axis, Line, figure
 from studio.ui.knobs import draw_knobs, read_knobs
 from studio.ui.run import describe_failure, follow, owner_of
 from studio.ui.services import Services
 from studio.ui.text import describe, label, language_of
+from studio.ui.widgets import plain
 
 if TYPE_CHECKING:
     from studio.build import Studio
@@ -193,15 +196,17 @@ def shown(event: Event, language: str) -> str:
 def told(taught: Taught, language: str) -> str:
     """The loss so far, and the picture that grows."""
     plot = curve(taught, language) if len(taught.losses) > 1 else ""
-    rows = [(text("teach.grows", language), [picture for _, picture in taught.pictures])]
-    captions = [text("teach.at_step", language, step=step) for step, _ in taught.pictures]
+    grows = [(text("teach.at_step", language, step=step), picture) for step, picture in taught.pictures]
+    pictures = "".join(
+        f"<figure>{page.shown(one, at)}<figcaption>{plain(at)}</figcaption></figure>" for at, one in grows
+    )
     said = text("teach.now", language, steps=taught.steps, seconds=f"{taught.spent_seconds:.0f}")
-    return f"{plot}{strip(rows, captions)}{note(said)}"
+    return f'{plot}{note(text("teach.grows", language))}<div class="teach-grows">{pictures}</div>{note(said)}'
 
 
 def curve(taught: Taught, language: str) -> str:
     """The loss over the steps."""
-    first, top = taught.losses[0][0], max(loss for _, loss in taught.losses) * 1.1
-    x = Axis(text("maths.step", language), first, taught.steps, even_ticks(first, taught.steps))
-    y = Axis(text("maths.loss", language), 0, top, even_ticks(0, top, 2))
+    first, top = taught.losses[0][0], math.ceil(10 * max(loss for _, loss in taught.losses)) / 10
+    x = Axis(text("maths.step", language), first, taught.steps, [(one, str(one)) for one in (first, taught.steps)])
+    y = Axis(text("maths.loss", language), 0, top, [(0, "0"), (top, f"{top:g}")])
     return figure(x, y, text("teach.curve", language), [Line(taught.losses, 0, strong=True)])
