@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from studio.diffusion.clock import Clock
-from studio.diffusion.observe import Plan, Seen, layers_of
+from studio.diffusion.observe import Plan, layers_of
 from studio.diffusion.quantize import (
     Grid,
     fake_quantize,
@@ -29,6 +29,7 @@ from studio.diffusion.quantize import (
     unsigned,
 )
 from studio.diffusion.quantizers import QuantizedLayer, replace
+from studio.diffusion.seen import Seen
 from studio.diffusion.tdq import DEPTH, StepNetwork, table
 
 Trained = Literal["lsq", "tdq", "pact", "nipq"]
@@ -118,7 +119,8 @@ def ready(
     grid, of_weights = unsigned(activation_bits), symmetric(weight_bits)
     for site in plan.sites:
         part, layer = seen[site.name][0], layers[site.name]
-        found = mse_search(part.values.reshape(1, -1), grid, part.low.amin()[None], part.high.amax()[None])
+        values, shares, low, high = part.pooled()
+        found = mse_search(values, grid, low, high, weights=shares)
         s0, z = (float(one) for one in found)
         w0 = float(mse_search(layer.weight.detach().reshape(1, -1), of_weights)[0])
         inputs: nn.Module

@@ -19,10 +19,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from studio.diffusion.clock import Clock
+from studio.diffusion.seen import Counted, Seen, counted, gathered
 
 Call = tuple[tuple[Any, ...], Mapping[str, Any]]
-VALUES = 1_024
-"""How many values of a tensor are kept of each call."""
 HEARS_TIME_ALONE = ("add_embedding", "class_embedding")
 
 
@@ -48,36 +47,6 @@ class Plan:
     kept: tuple[str, ...]
     weight_share: float
     mac_share: float
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What went into one layer. t, low, high: (calls,); values: (calls, n), drawn from what lies between."""
-
-    t: Tensor
-    low: Tensor
-    high: Tensor
-    values: Tensor
-
-    @property
-    def range(self) -> Tensor:
-        """Largest less smallest value, of each call. (calls,)"""
-        return self.high - self.low
-
-    def of(self, calls: Tensor) -> Seen:
-        """Of some calls, by their numbers, or of some more than once."""
-        return Seen(self.t[calls], self.low[calls], self.high[calls], self.values[calls])
-
-    def correlation(self) -> float:
-        """Pearson's r of the range and t; 0 where either never changes."""
-        t, values = self.t.double() - self.t.double().mean(), self.range.double() - self.range.double().mean()
-        norm = float(t.norm() * values.norm())
-        return float(t @ values) / norm if norm > 0 else 0.0
-
-    def ratio(self) -> float:
-        """The largest range over the smallest, over t: how much there is to gain. The range at a t is a mean."""
-        by_time = torch.stack([self.range[self.t == t].mean() for t in sorted(set(self.t.tolist()))])
-        return float(by_time.max() / by_time.min().clamp(min=1e-12))
 
 
 class _Joins(TorchFunctionMode):
@@ -139,14 +108,14 @@ def record(net: nn.Module, plan: Plan, calls: Sequence[Call], T: int, splits: bo
     """What goes into each of the plan's layers, in float32 on the CPU: one Seen, or with `splits` one for each half of
     what was joined. The times of a call's samples are taken for their mean."""
     layers, halves = layers_of(net), {site.name: site.split for site in plan.sites if splits and site.split}
-    kept: dict[str, list[list[tuple[Tensor, Tensor, Tensor]]]] = {site.name: [] for site in plan.sites}
+    kept: dict[str, list[list[Counted]]] = {site.name: [] for site in plan.sites}
     generator, clock = torch.Generator().manual_seed(0), Clock.at(net, T)
     times = []
 
     def look(name: str, x: Tensor, y: Tensor) -> None:
         at = halves.get(name)
         parts = (x,) if at is None else (x[:, :at], x[:, at:])
-        kept[name].append([_sample(part, generator) for part in parts])
+        kept[name].append([counted(part, generator) for part in parts])
 
     try:
         with watched({site.name: layers[site.name] for site in plan.sites}, look):
@@ -156,19 +125,7 @@ def record(net: nn.Module, plan: Plan, calls: Sequence[Call], T: int, splits: bo
     finally:
         clock.leave()
     t = torch.stack(times).round().long().cpu()
-    return {name: [_gathered(t, part) for part in zip(*found, strict=True)] for name, found in kept.items()}
-
-
-def _sample(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The smallest, the largest, and VALUES others with repetition."""
-    flat = x.detach().reshape(-1)
-    picks = torch.randint(len(flat), (VALUES,), generator=generator).to(flat.device)
-    return flat.amin().float().cpu(), flat.amax().float().cpu(), flat[picks].float().cpu()
-
-
-def _gathered(t: Tensor, found: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Seen:
-    low, high, values = (torch.stack(column) for column in zip(*found, strict=True))
-    return Seen(t, low, high, values)
+    return {name: [gathered(t, part) for part in zip(*found, strict=True)] for name, found in kept.items()}
 
 
 @contextmanager

@@ -144,14 +144,20 @@ def min_max(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def mse_search(
-    x: Tensor, grid: Grid, low: Tensor | None = None, high: Tensor | None = None, z: Tensor | None = None
+    x: Tensor,
+    grid: Grid,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
+    z: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Of the ranges that are a share of the whole one, the one with the smallest mean squared error.
 
     argmin_{k = 1 .. K} mean (x - x_hat(s_k, z_k))^2, (s_k, z_k) of [k low / K, k high / K], K = CANDIDATES
                                             as in Q-Diffusion (2302.04304) and BRECQ (2102.05426), there with L2.4
-    x: (rows, n), each row with a step of its own; low, high: (rows,), where x is only a sample; z: (rows,), where the
-    zero level is given and the step alone is looked for. Returns s and z, (rows,) each.
+    x: (rows, n), each row with a step of its own; low, high: (rows,), the whole range where x is not all of it;
+    z: (rows,), where the zero level is given and the step alone is looked for; weights: (rows, n), how much each value
+    counts. Returns s and z, (rows,) each.
     """
     low = x.amin(1) if low is None else low
     high = x.amax(1) if high is None else high
@@ -161,11 +167,16 @@ def mse_search(
         s, zeros = _step_of(shares * low, shares * high, z, grid), z.expand_as(s)
     at_once = max(1, VALUES_AT_ONCE // x.numel())
     errors = [
-        (fake_quantize(x, one[:, :, None], zero[:, :, None], grid) - x).square_().mean(2)
+        _mean((fake_quantize(x, one[:, :, None], zero[:, :, None], grid) - x).square_(), weights)
         for one, zero in zip(torch.split(s, at_once), torch.split(zeros, at_once), strict=True)
     ]
     best = torch.cat(errors).argmin(0, keepdim=True)  # (1, rows)
     return s.gather(0, best)[0], zeros.gather(0, best)[0]
+
+
+def _mean(squares: Tensor, weights: Tensor | None) -> Tensor:
+    """Over the last axis; weighted, up to a factor of each row."""
+    return squares.mean(-1) if weights is None else (squares * weights).sum(-1)
 
 
 def _step_of(low: Tensor, high: Tensor, z: Tensor, grid: Grid) -> Tensor:

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from studio.diffusion.exported import unpack
-from studio.diffusion.observe import Call, Seen, plan, record
+from studio.diffusion.observe import Call, plan, record
+from studio.diffusion.seen import Seen
 from studio.engine.pixel import PixelModel
 from studio.evaluate.ask import Ask
 from studio.evaluate.quant_measures import Drawn, Judge, Walked, bits_name, gain_rows, rows_of

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from studio.diffusion.clock import Clock
-from studio.diffusion.observe import Plan, Seen, layers_of, plan, record
+from studio.diffusion.observe import Plan, layers_of, plan, record
 from studio.diffusion.quantize import Grid, fake_quantize, unsigned
 from studio.diffusion.quantizers import QuantizedLayer, SplitQuantizer, replace
+from studio.diffusion.seen import Seen
 from studio.errors import InvalidInput
 from studio.quant.method import Recipe
 

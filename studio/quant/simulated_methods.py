@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from studio.diffusion.clock import Clock
-from studio.diffusion.observe import Seen
 from studio.diffusion.quantize import Grid, lsq, min_max, mse_search
 from studio.diffusion.quantizers import DynamicQuantizer, TableQuantizer
+from studio.diffusion.seen import Seen
 from studio.diffusion.tdq import StepNetwork, fourier_codes, table
 from studio.quant.method import MAX_BITS, MIN_BITS, QuantMethod, Recipe
 from studio.quant.simulated import TIMES, Wrapping, simulate
@@ -34,9 +34,7 @@ BITS = (MAX_BITS, *range(MIN_BITS, MAX_BITS))
 """The default first."""
 INTERVALS = 20
 PTQ4DM_CENTRE, PTQ4DM_SPREAD = 0.4, 0.4
-SEARCHED = 32_768
-"""How many values a step is looked for with."""
-FIT_STEPS, FIT_RATE, FIT_VALUES = 200, 3e-3, 512
+FIT_STEPS, FIT_RATE = 200, 3e-3
 
 
 def every_call(t: Tensor) -> Tensor:
@@ -75,13 +73,8 @@ def smallest_error(seen: Sequence[Seen], grid: Grid, clock: Clock) -> list[nn.Mo
 
 def searched(seen: Seen, grid: Grid) -> tuple[Tensor, Tensor]:
     """The step and the zero level of the smallest squared error over all calls. (1,), (1,)"""
-    return mse_search(thinned(seen, SEARCHED)[None], grid, seen.low.amin()[None], seen.high.amax()[None])
-
-
-def thinned(seen: Seen, count: int) -> Tensor:
-    """So many of the values, from all calls alike, or one after the other again where there are fewer. (count,)"""
-    values = seen.values.T.reshape(-1)
-    return values[(torch.arange(count) * max(1, len(values) // count)) % len(values)]
+    values, shares, low, high = seen.pooled()
+    return mse_search(values, grid, low, high, weights=shares)
 
 
 def of_each_interval(seen: Sequence[Seen], grid: Grid, clock: Clock) -> list[nn.Module]:
@@ -93,9 +86,8 @@ def _of_intervals(seen: Seen, grid: Grid, clock: Clock) -> TableQuantizer:
     interval = seen.t * INTERVALS // clock.T
     filled = sorted(set(interval.tolist()))
     parts = [seen.of((interval == i).nonzero().flatten()) for i in filled]
-    low, high = torch.stack([part.low.amin() for part in parts]), torch.stack([part.high.amax() for part in parts])
-    values = torch.stack([thinned(part, SEARCHED // INTERVALS) for part in parts])
-    s, z = mse_search(values, grid, low, high)
+    values, shares, low, high = (torch.cat(column) for column in zip(*(part.pooled() for part in parts), strict=True))
+    s, z = mse_search(values, grid, low, high, weights=shares)
     middles = (torch.tensor(filled) + 0.5) * clock.T / INTERVALS
     rows = nearest(middles, (torch.arange(INTERVALS) + 0.5) * clock.T / INTERVALS)
     of_time = rows[torch.arange(clock.T) * INTERVALS // clock.T]
@@ -126,13 +118,14 @@ def fitted(seen: Sequence[Seen], s0: Tensor, z: Tensor, grid: Grid, T: int) -> l
         name: torch.stack([dict(net.named_parameters())[name].detach() for net in networks]).requires_grad_()
         for name, _ in networks[0].named_parameters()
     }
-    x, t = torch.stack([part.values[:, :FIT_VALUES] for part in seen]), seen[0].t  # (tensors, calls, n), (calls,)
-    power = x.square().mean(2, keepdim=True).clamp(min=1e-12)
+    x, shares = (torch.stack(column) for column in zip(*((part.centres, part.shares) for part in seen), strict=True))
+    t = seen[0].t  # (calls,); x, shares: (tensors, calls, BINS)
+    power = (x.square() * shares).sum(2).clamp(min=1e-12)
     steps = torch.func.vmap(lambda state: torch.func.functional_call(networks[0], state, (t,)))
     optimizer = torch.optim.Adam(stacked.values(), FIT_RATE)
     for _ in range(FIT_STEPS):
         rounded = lsq(x, steps(stacked)[:, :, None], z[:, None, None], grid)
-        loss = ((rounded - x).square() / power).mean(dim=(1, 2)).sum()
+        loss = (((rounded - x).square() * shares).sum(2) / power).mean(1).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

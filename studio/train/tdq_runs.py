@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from studio.diffusion.exported import pack, unpack
 from studio.diffusion.learned import Trained, clip_penalty, ready
-from studio.diffusion.observe import Plan, Seen
+from studio.diffusion.observe import Plan
 from studio.diffusion.process import noise_loss, q_sample
 from studio.diffusion.schedules import Schedule
+from studio.diffusion.seen import Seen
 from studio.diffusion.tdq import DEPTH, fourier_codes, interval_codes, raw_codes, shuffled
 from studio.diffusion.unet import UNet
 from studio.train.pictures import to_unit

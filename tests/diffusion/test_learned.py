@@ -56,7 +56,8 @@ def test_all_methods_begin_at_the_steps_of_the_smallest_error(base: tuple[nn.Mod
     layers, learning = layers_of(net), made(base, method)
     for site in chosen.sites:
         (part,) = seen[site.name]
-        s, z = mse_search(part.values.reshape(1, -1), unsigned(4), part.low.amin()[None], part.high.amax()[None])
+        values, shares, low, high = part.pooled()
+        s, z = mse_search(values, unsigned(4), low, high, weights=shares)
         layer = learning.get_submodule(site.name)
         assert isinstance(layer, QuantizedLayer)
         steps: Any = layer.inputs.steps(T)  # type: ignore[operator]

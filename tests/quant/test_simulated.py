@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from studio.diffusion.observe import Call, Seen, layers_of
+from studio.diffusion.observe import Call, layers_of
 from studio.diffusion.quantize import fake_quantize, min_max, mse_search, unsigned
 from studio.diffusion.quantizers import DynamicQuantizer, QuantizedLayer, SplitQuantizer, TableQuantizer
+from studio.diffusion.seen import Seen
 from studio.diffusion.tdq import StepNetwork
 from studio.diffusion.unet import UNet
 from studio.errors import InvalidInput
@@ -145,7 +146,7 @@ def test_the_learned_curve_rounds_no_worse_than_one_step_where_ranges_drift():
 
     t = torch.arange(0, 1000, 25)
     values = torch.randn(len(t), 1024, generator=torch.Generator().manual_seed(0)) * 8 ** (t / 1000)[:, None]
-    seen, grid, clock = Seen(t, values.amin(1), values.amax(1), values), unsigned(4), Clock(1000)
+    seen, grid, clock = Seen.of_tensors(t, list(values)), unsigned(4), Clock(1000)
     clock.t = t
 
     def relative(name: str) -> float:
