@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from studio.engine.costs import DECODER, LATENTS, PIXELS, SMALL, Cost, Costs
 from studio.engine.guidance_sweep import GuidancePoint
 from studio.engine.latent_walking import Decoded
 from studio.errors import InvalidInput, ModelUnavailable
 from studio.events import Done, Loading, Row, Step
-from studio.tabs.maths import guidance, reverse_latent
+from studio.tabs.maths import costs, guidance, reverse_latent
 from studio.text import LANGUAGES
 
 
@@ -62,3 +63,11 @@ def test_guidance_needs_an_eye_a_model_and_a_prompt():
         guidance.work(services(specs_for=lambda task: {}), guidance.PROMPT)
     with pytest.raises(InvalidInput, match="prompt"):
         guidance.work(services(), None)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_table_of_costs_has_a_row_for_each_network(language: str):
+    rows = tuple(Cost(name, (3, 16, 16), 2_000_000, 0.02, 4_096) for name in (PIXELS, SMALL, LATENTS, DECODER))
+    html = costs.told(Costs(rows, 2), language)
+    assert html.count("<tr>") == 5 and html.count("20 ms") == 4 and "2.0 M" in html
+    assert "0.50" in html and "0.52" in html

@@ -12,12 +12,13 @@ import gradio as gr
 import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
-from studio.tabs.maths import page
+from studio.tabs.maths import costs, page
 from studio.tabs.maths.page import accepted, note, refused, shown, strip
 from studio.text import t as text
 from studio.ui.figure import Axis, Dots, even_ticks, figure
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
+from studio.ui.trial import Trial, draw_trial
 from studio.ui.widgets import KNOB_WIDTH, card, plain
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Codes:
     clicked: gr.HTML
     found: gr.HTML
     table: gr.HTML
+    costs: Trial
 
     def connect(self, services: Services, opened: gr.Tab) -> None:
         """Wire it: drawn when its tab is opened, and with every change."""
@@ -70,6 +72,7 @@ class Codes:
         outputs = [self.alert, self.map, self.found, self.table]
         for event in (self.which.change, self.scale.release, opened.select):
             event(draw, [self.which, self.scale], outputs, trigger_mode="always_last", **raw)
+        self.costs.connect(services, {}, lambda: costs.work(services), costs.told)
         self.map.select(click, self.which, [self.alert, self.clicked], **raw)
 
 
@@ -125,7 +128,8 @@ def draw_codes() -> Codes:
                 scale = gr.Slider(0, 4, SCALE, step=0.25, label=label("maths.scale"), min_width=KNOB_WIDTH)
                 found = gr.HTML(elem_id="codes-found")
         table = gr.HTML(elem_id="codes-table")
-    return Codes(which, scale, alert, mapped, clicked, found, table)
+        measure = draw_trial("costs", "codes", "measure", "costs-found")
+    return Codes(which, scale, alert, mapped, clicked, found, table, measure)
 
 
 def drawn_map(lab: Lab, which: object) -> Image:
