@@ -78,14 +78,14 @@ def build(services: Services) -> None:
                         label("text2img.stop"), interactive=False, scale=1, min_width=80, elem_id="quant-stop"
                     )
                 missing = gr.HTML(elem_id="quant-missing")
+        with gr.Column(scale=7, min_width=320, elem_classes="studio-half"):
             with card("quant.card.blind", "settings"):
                 gr.HTML(label("quant.blind_hint"), elem_classes="studio-note")
                 play = gr.Button(label("quant.blind_play"), size="sm", elem_id="quant-play")
                 game = gr.HTML(js_on_load=BLIND_SCRIPT, elem_id="quant-game")
-        with gr.Column(scale=7, min_width=320, elem_classes="studio-half"):
-            with card("quant.card.result", "result"):
-                panel = draw_panel(start, stop, "quant-")
-                found = gr.HTML(label("quant.empty"), js_on_load=SCRIPT, elem_id="quant-found")
+    with card("quant.card.result", "result"):
+        panel = draw_panel(start, stop, "quant-")
+        found = gr.HTML(label("quant.empty"), js_on_load=SCRIPT, elem_id="quant-found")
     flow = JobFlow(services.studio, panel, services.owner, browser_state(f"{NAME}.job"), [found], partial(show, found))
 
     def wish(rows: object, **values: object) -> tuple[Comparison, Updates]:

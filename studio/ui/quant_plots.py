@@ -12,7 +12,7 @@ from studio.engine.comparison_inside import Inside, LayerErrors
 from studio.text import t
 from studio.ui.curve import Axis
 from studio.ui.figure import Bars, Dots, Line, Part, even_ticks, figure
-from studio.ui.quant_names import bits_of, method_name
+from studio.ui.quant_names import bits_of, decibels, method_name
 from studio.ui.widgets import plain
 
 COLOURS = 6
@@ -36,14 +36,16 @@ def pareto(rows: Sequence[Measured], language: str) -> str:
     top = 1.1 * max(seconds)
     x = Axis(t("quant.axis.seconds", language), 0.0, top, even_ticks(0.0, top))
     y = Axis(t("quant.axis.psnr", language), 0.0, MOST_SHOWN_DECIBELS, even_ticks(0.0, MOST_SHOWN_DECIBELS, 3))
-    dots = [
-        Dots([(value, min(row.psnr, MOST_SHOWN_DECIBELS - 2))], index % COLOURS, named(row, language), radius=1.6)
-        for (index, row), value in zip(real, seconds, strict=True)
-    ]
-    front = Line(
-        sorted(_front([(value, dot.points[0][1]) for value, dot in zip(seconds, dots, strict=True)])), 5, dashed=True
+    places = [(value, min(row.psnr, MOST_SHOWN_DECIBELS)) for (_, row), value in zip(real, seconds, strict=True)]
+    dots = "".join(
+        f'<circle class="fig-{index % COLOURS} quant-dot" cx="{x.share(a):.2f}%" cy="{100 - y.share(b):.2f}%" r="6">'
+        f"<title>{plain(f'{named(row, language)}: {a:.2f} s, {decibels(row.psnr)} dB')}</title></circle>"
+        for (index, row), (a, b) in zip(real, places, strict=True)
     )
-    return figure(x, y, t("quant.pareto", language), [front, *dots], height=PLOT_HEIGHT)
+    keys = [Dots((), index % COLOURS, named(row, language)) for index, row in real]
+    front = Line(sorted(_front(places)), 5, dashed=True)
+    drawn = figure(x, y, t("quant.pareto", language), [front, *keys], height=PLOT_HEIGHT)
+    return drawn.replace("</svg></svg>", f"</svg>{dots}</svg>", 1)
 
 
 def _front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -134,8 +136,8 @@ def steps(row: Measured, inside: Inside, language: str) -> str:
         )
     top = 1.1 * max(place[1] for part in parts if isinstance(part, Line) for place in part.points)
     y = Axis(t("quant.axis.step", language), 0.0, top, even_ticks(0.0, top, 3))
-    drawn = figure(_time(language), y, t("quant.steps", language), parts, height=PLOT_HEIGHT)
-    return titled("quant.steps", drawn, t("quant.steps_told", language), language)
+    drawn = figure(_time(language), y, t("quant.steps_over_t", language), parts, height=PLOT_HEIGHT)
+    return titled("quant.steps_over_t", drawn, t("quant.steps_told", language), language)
 
 
 def number_line(row: Measured, inside: Inside, language: str) -> str:

@@ -27,12 +27,12 @@ NAME = "quantized"
 
 def view(reference: Image.Image, rows: tuple[Measured, ...], inside: Inside, title: str, language: str) -> str:
     """Everything that is known after some rows."""
+    pairs, pareto = compared_pairs(reference, rows, language), plain(t("quant.pareto", language))
     parts = (
         picture_row(reference, rows, language),
-        compared_pairs(reference, rows, language),
+        f'<div class="quant-look">{pairs}<div><h4>{pareto}</h4>{plots.pareto(rows, language)}</div></div>',
         table(rows, language),
         _note("quant.table_note", language),
-        f"<h4>{plain(t('quant.pareto', language))}</h4>{plots.pareto(rows, language)}",
         _kept(reference, rows, title, language),
         _inside(rows, inside, language),
     )
@@ -63,7 +63,7 @@ def _inside(rows: tuple[Measured, ...], inside: Inside, language: str) -> str:
     error = plots.by_time(rows, language)
     by_time = f"<h4>{plain(t('quant.by_time', language))}</h4>{error}" if error else ""
     own = "".join(_layers(index, row, inside, language) for index, row in enumerate(rows))
-    body = f"{plots.ranges(inside, language)}{by_time}{own}"
+    body = f'<div class="quant-two"><div>{plots.ranges(inside, language)}</div><div>{by_time}</div></div>{own}'
     title = plain(t("quant.inside", language))
     return f'<details class="studio-lights quant-inside"><summary>{title}</summary>{body}</details>'
 
@@ -76,8 +76,9 @@ def _layers(index: int, row: Measured, inside: Inside, language: str) -> str:
     elif row.error == 0:
         body = _note("quant.no_error", language)
     else:
-        figures = (plots.layer_errors(row.layers, language), plots.steps(row, inside, language))
-        body = "".join((*figures, plots.number_line(row, inside, language)))
+        draw = (plots.steps, plots.number_line)
+        figures = (plots.layer_errors(row.layers, language), *(one(row, inside, language) for one in draw))
+        body = f'<div class="quant-two">{"".join(f"<div>{one}</div>" for one in figures if one)}</div>'
     hidden = "" if index == 0 else " hidden"
     return f'<section data-layers="{index}"{hidden}><h3>{name}</h3>{body}</section>'
 
