@@ -78,7 +78,8 @@ def _walk(
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What is measured of one network, of each picture: eps_mse, psnr, ssim (N,); features (N, D) of the eye."""
+    """What is measured of one network, of each picture: eps_mse (at most BATCH,); psnr, ssim (N,); features of the
+    eye, (N, D)."""
 
     eps_mse: Tensor
     psnr: Tensor
@@ -92,22 +93,23 @@ class Judge:
     def __init__(self, eye: Measure, model: PixelModel, count: int, seed: int, steps: int) -> None:
         self.eye, self.model, self.seed, self.steps = eye, model, seed, steps
         self.truth: Truth = truth_of(eye, model.side, count, seed)
-        self.full = Walked.of(model, model.net, self.truth.labels, steps, seed)
+        self.full = self._walked(model.net)
         self.features = self._features(self.full.pictures)
         self.full_distance = frechet_distance(self.features, self.truth.features)
 
     @torch.inference_mode()
     def drawn(self, net: nn.Module) -> Drawn:
-        """Its guesses at what full precision met on its way, and its own walk from the same noise."""
-        walked, labels = Walked.of(self.model, net, self.truth.labels, self.steps, self.seed), self.truth.labels
-        apart = []
-        for t, xt, eps in zip(self.full.times, self.full.inputs, self.full.guesses, strict=True):
-            for start in range(0, len(labels), BATCH):
-                part = slice(start, start + BATCH)
-                apart.append((told(net, labels[part])(xt[part], t) - eps[part]).square().mean((1, 2, 3)))
-        eps_mse = torch.cat(apart).view(self.steps, -1).mean(0)
+        """Its guesses at what full precision met on its way, of the first pictures, and its own walks from the same
+        noise."""
+        walked, predict = self._walked(net), told(net, self.truth.labels[:BATCH])
+        met = zip(self.full.times, self.full.inputs, self.full.guesses, strict=True)
+        apart = [(predict(xt[:BATCH], t) - eps[:BATCH]).square().mean((1, 2, 3)) for t, xt, eps in met]
+        eps_mse = torch.stack(apart).mean(0)
         near, alike = (measure(walked.pictures, self.full.pictures) for measure in (psnr, ssim))
         return Drawn(eps_mse, near, alike, self._features(walked.pictures))
+
+    def _walked(self, net: nn.Module) -> Walked:
+        return Walked.of(self.model, net, self.truth.labels, self.steps, self.seed)
 
     def _features(self, pictures: Tensor) -> Tensor:
         pixels = to_pixels(pictures).permute(0, 2, 3, 1).numpy()
