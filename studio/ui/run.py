@@ -16,7 +16,7 @@ import gradio as gr
 import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
-from studio.events import FINAL_EVENTS, Event, Failed, Work
+from studio.events import FINAL_EVENTS, Event, Failed, Row, Work
 from studio.text import t
 from studio.ui.attendance import Attendance
 from studio.ui.cut import cut_event, cut_record, refilled
@@ -50,12 +50,18 @@ def owner_of(stored: object) -> str:
 
 
 def follow(job: Job) -> Iterator[Event]:
-    """A job's events to its end. In silence the newest is told again, so that a caller can be noticed to be gone."""
-    ended = False
+    """A job's events to its end. In silence the newest is told again, so that a caller can be noticed to be gone; a
+    row is told once."""
+    ended, told = False, 0
     while not ended:
+        rows = 0
         for event in job.tail(TAIL_SECONDS):
-            yield event
             ended = isinstance(event, FINAL_EVENTS)
+            rows += isinstance(event, Row)
+            if isinstance(event, Row) and rows <= told:
+                continue
+            told = max(told, rows)
+            yield event
 
 
 @dataclass(frozen=True)

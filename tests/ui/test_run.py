@@ -9,7 +9,7 @@ import pytest
 
 from studio.engine.jobs import JobQueue
 from studio.errors import InvalidInput, StudioError
-from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Step, Stopped
+from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
 from studio.ui.run import JobPanel, browser_state, draw_panel, follow, owner_of
 from tests.ui.works import Scripted, finished, result
 
@@ -112,6 +112,18 @@ def test_following_tells_again_in_silence(queue: JobQueue, monkeypatch: pytest.M
     work.may_end.set()
     assert seen[-1] == Step(2, 2)
     assert seen.count(Step(2, 2)) > 1
+
+
+def test_a_row_is_told_once_however_long_the_silence(queue: JobQueue, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("studio.ui.run.TAIL_SECONDS", 0.05)
+    work = Scripted((Row({"n": 1}), Step(1, 2), Row({"n": 2}), Step(2, 2)))
+    told = []
+    for event in follow(queue.submit(work, "one")):
+        told.append(event)
+        if len([one for one in told if isinstance(one, Step)]) > 6:  # the newest, again and again
+            work.may_end.set()
+    assert [event.values["n"] for event in told if isinstance(event, Row)] == [1, 2]
+    assert isinstance(told[-1], Done)
 
 
 def test_a_stopped_job_ends_the_following(queue: JobQueue):
