@@ -54,7 +54,8 @@ def pixel_rows(models_dir: Path, ask: Ask) -> Iterator[ReportRow]:
     for name, model, steps, sigma in walks:
         pictures = drawn(model, truth.labels, steps, sigma, ask.seed)
         features, _ = seen(measure, pictures, truth.labels)
-        yield ReportRow(name, frechet_distance(features, truth.features), "", f"{count} pictures", ceiling=truth.floor)
+        distance = frechet_distance(features, truth.features)
+        yield ReportRow(name, distance, "", f"{count} pictures", ceiling=truth.floor, sense="lower")
     _, told = seen(measure, drawn(average, truth.labels, STEPS[ask.preset][-1], "ddim", ask.seed, GAMMA), truth.labels)
     low, high = wilson(round(told * count), count)
     where = f"gamma {GAMMA:g}, {count} pictures"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from studio.engine.family_race import Standing
 
 Updates = dict[Any, Any]
-EDGE, HEIGHT, SECONDS = 2.2, 220, (5, 120, 20)
+EDGE, HEIGHT, SECONDS = 2.2, 250, (5, 120, 20)
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,4 @@ def told(standings: dict[str, Standing], language: str) -> str:
         plot = figure(x, y, title, [Dots(inside, 1)], ground=ground, height=HEIGHT)
         values = {"coverage": f"{one.coverage:.0%}", "precision": f"{one.precision:.0%}", "steps": one.steps}
         boxes.append(f"<div><h4>{plain(title)}</h4>{plot}{note(text('maths.standing', language, **values))}</div>")
-    return f'<div class="maths-row maths-squares">{"".join(boxes)}</div>'
+    return f'<div class="maths-row maths-fours">{"".join(boxes)}</div>'

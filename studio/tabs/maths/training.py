@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,11 +125,17 @@ def shown_event(event: Event, language: str) -> str:
 
 def told(found: Trained, language: str) -> str:
     """The loss so far, and what both weights draw from the same noise."""
-    last, top = found.losses[-1][0], max(1.0, max(loss for _, loss in found.losses))
+    last, highest = found.losses[-1][0], max(1.0, max(loss for _, loss in found.losses))
+    top = math.ceil(5 * highest) / 5
     nothing = Line([(0, 1), (last, 1)], 5, text("maths.guess_zero", language), dashed=True)
     x = Axis(text("maths.step", language), 0, last, even_ticks(0, last))
     y = Axis(text("maths.loss", language), 0, top, even_ticks(0, top, 2))
-    plot = figure(x, y, text("maths.loss_curve", language), [Line(found.losses, 0, strong=True), nothing])
+    plot = figure(
+        x,
+        y,
+        text("maths.loss_curve", language),
+        [Line(found.losses, 0, text("maths.loss", language), strong=True), nothing],
+    )
     rows = [(text("maths.average", language), found.average), (text("maths.raw", language), found.raw)]
     rate = text("maths.rate", language, steps=last, rate=f"{found.samples_per_second:.0f}")
     return f"{plot}{strip(rows, [''] * len(found.average), pixelated=True)}{note(rate)}"
