@@ -33,7 +33,7 @@ def pareto(rows: Sequence[Measured], language: str) -> str:
     if len(real) < 2:
         return f'<p class="studio-note">{plain(t("quant.pareto_needs", language))}</p>'
     seconds = [row.spent.median_seconds for _, row in real if row.spent is not None]
-    top = 1.1 * max(seconds)
+    top = rounded_up(1.05 * max(seconds))
     x = Axis(t("quant.axis.seconds", language), 0.0, top, even_ticks(0.0, top))
     y = Axis(t("quant.axis.psnr", language), 0.0, MOST_SHOWN_DECIBELS, even_ticks(0.0, MOST_SHOWN_DECIBELS, 3))
     places = [(value, min(row.psnr, MOST_SHOWN_DECIBELS)) for (_, row), value in zip(real, seconds, strict=True)]
@@ -46,6 +46,12 @@ def pareto(rows: Sequence[Measured], language: str) -> str:
     front = Line(sorted(_front(places)), 5, dashed=True)
     drawn = figure(x, y, t("quant.pareto", language), [front, *keys], height=PLOT_HEIGHT)
     return drawn.replace("</svg></svg>", f"</svg>{dots}</svg>", 1)
+
+
+def rounded_up(value: float) -> float:
+    """The next number of one digit, or of half a step between two: an axis that ends there has plain ticks."""
+    unit = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
+    return unit * math.ceil(2 * value / unit) / 2
 
 
 def _front(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

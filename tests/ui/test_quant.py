@@ -112,6 +112,11 @@ def test_the_pareto_plot_has_real_rows_alone_and_needs_two():
     assert "<svg" not in plots.pareto(ROWS[1:], "en")
 
 
+@pytest.mark.parametrize(("value", "end"), [(0.13, 0.15), (1.0, 1.0), (15.76, 20.0), (4.2, 4.5), (0.97, 1.0)])
+def test_an_axis_ends_at_a_plain_number(value: float, end: float):
+    assert plots.rounded_up(value) == pytest.approx(end)
+
+
 def test_steps_and_number_line_are_of_the_layer_that_moves_most():
     assert "first" in plots.steps(ROWS[2], INSIDE, "en") and "first: 16 levels" in plots.number_line(
         ROWS[2], INSIDE, "en"
