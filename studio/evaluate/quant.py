@@ -41,7 +41,8 @@ SWEEP = {"smoke": (3,), "cpu": (100, 10), "gpu": (100, 50, 20, 10)}
 """The numbers of steps of the paper's figure 8."""
 SWEPT_BITS = ((8, 4), (4, 4))
 SWEPT_METHODS = ("mse", "tdq_ptq")
-SWEPT_SAMPLES = 32
+SWEPT_TRAINED = ("lsq-0", "tdq-0")
+SWEPT_SAMPLES = 16
 CALIBRATION_STEPS, CALIBRATION_PICTURES, CALIBRATION_SEED = 25, 20, 7
 RESULT, WEIGHTS = "result.json", "quantized.safetensors"
 PAPERS_SHARES = {0.5: 0.621, 0.7: 0.388}
@@ -136,8 +137,8 @@ def sweep_rows(model: PixelModel, calls: Sequence[Call], runs: Path, base: Path,
         for method in SIMULATED
         if method.id in SWEPT_METHODS
     ]
-    swept = {bits_name(*bits) for bits in SWEPT_BITS}
-    nets += [(name, net) for name, net in trained(model, runs, base) if name.split()[0] in swept]
+    swept = {f"{bits_name(*bits)} {name} trained" for bits in SWEPT_BITS for name in SWEPT_TRAINED}
+    nets += [(name, net) for name, net in trained(model, runs, base) if name in swept]
     for steps in SWEEP[ask.preset]:
         full = Walked.of(model, model.net, labels, steps, ask.seed)
         for name, net in nets:
