@@ -90,7 +90,8 @@ class Form:
         jobs, language = services.studio.jobs, language_of(request)
         if button == "stop" or is_running(services.studio, job_id):
             if button == "stop" and is_running(services.studio, job_id):
-                jobs.cancel(job_id, owner_of(owner))
+                # The state is the page's own; a browser that keeps no name yet is called otherwise at each press.
+                jobs.cancel(job_id, jobs.get(job_id).owner)
             yield {self.job: gr.skip()}
             return
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ from studio.errors import InvalidInput, StudioError
 from studio.events import Done, Event, Row, Stopped
 from studio.settings import Settings
 from studio.tabs import lora, lora_subject, lora_training
-from studio.tabs.lora_form import free_name, is_running, name_of, shown, training_of
+from studio.tabs.lora_form import draw_form, free_name, is_running, name_of, shown, training_of
 from studio.tabs.lora_subject import CONCEPTS, SOURCES, Subject, subject_of
 from studio.tabs.lora_training import LoraTraining, Taught
 from studio.types import GenerationRequest, Scheduler
@@ -95,6 +96,26 @@ def test_who_stops_it_keeps_what_was_learnt_and_others_draw_meanwhile(
     *_, last = job.tail()
     assert isinstance(last, Done) and last.result.name == name_of(studio, job.id) == "my_Mug"
     assert "my_Mug" in studio.loras.usable()
+
+
+def test_a_browser_without_a_name_starts_and_stops_its_own(
+    studio: Studio, page: gr.Blocks, files: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lora_training, "MINUTE_SECONDS", 600.0)
+    form, services = draw_form("x", visible=True), SimpleNamespace(studio=studio)
+    values = ("pictures", files, "zorbi", KNOBS, "little-world")
+
+    def press(button: str, job_id: str | None) -> Iterator[dict[Any, Any]]:
+        return form.pressed(services, None, None, button, job_id, *values)  # type: ignore[arg-type]
+
+    told = press("start", None)
+    job_id = next(told)[form.job]
+    while "<svg" not in next(told)[form.found]:
+        pass
+    assert [list(one) for one in press("start", job_id)] == [[form.job]], "one after the other"
+    assert is_running(studio, job_id)
+    list(press("stop", job_id))
+    assert "lies on your shelf" in list(told)[-1][form.found] and name_of(studio, job_id) == "zorbi"
 
 
 def test_who_stops_it_before_it_learns_leaves_nothing(studio: Studio, files: list[dict[str, Any]]):
