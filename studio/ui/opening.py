@@ -1,4 +1,5 @@
-"""What happens when a page is opened, all in one event: seeds are thrown, and jobs found that go on or were cut.
+"""What happens when a page is opened, all in one event: a new browser gets the name under which its jobs run, seeds are
+thrown, and jobs found that go on or were cut.
 
 One event with few outputs: gradio's browser code touches every output that any event ever had with each event that
 follows, so that a page which fills itself widely when it is opened is slow for as long as it is open.
@@ -43,9 +44,10 @@ class Opening:
         kept, found = [job_id for job_id, _ in self.jobs], [widget for _, widget in self.jobs]
 
         def open_page(owner: object, *job_ids: object) -> list[Any]:
-            return [*(random_seed() for _ in self.seeds), *(_known(studio, owner_of(owner), one) for one in job_ids)]
+            name = owner_of(owner)
+            return [name, *(random_seed() for _ in self.seeds), *(_known(studio, name, one) for one in job_ids)]
 
-        blocks.load(open_page, [owner, *kept], [*self.seeds, *found], **INSTANT)
+        blocks.load(open_page, [owner, *kept], [owner, *self.seeds, *found], **INSTANT)
 
 
 def _known(studio: Studio, owner: str, job_id: object) -> Any:
