@@ -64,7 +64,7 @@ def test_a_slow_or_a_far_int8_row_misses_its_target() -> None:
 
 
 def test_on_a_card_nothing_is_promised() -> None:
-    assert all(row.target is None for row in best(found([1.0], [38.0]), "here", on_cpu=False))
+    assert all(row.target is None for row in best(found([1.0, 1.1, 0.9], [38.0]), "here", on_cpu=False))
 
 
 def test_shares_are_of_the_same_round() -> None:
