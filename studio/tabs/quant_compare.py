@@ -125,10 +125,10 @@ def _draw_fields(services: Services) -> dict[str, Any]:
 def _connect(services: Services, fields: dict[str, Any], missing: gr.HTML) -> None:
     """The fields follow the model; what does not run here is found when the tab is first opened."""
 
-    def chosen(model: str) -> dict[Any, Any]:
+    def follow_model(model: str) -> dict[Any, Any]:
         return {fields["prompt"]: gr.update(visible=model == TEXT), fields["kind"]: gr.update(visible=model == PIXELS)}
 
-    fields["model"].input(chosen, fields["model"], [fields["prompt"], fields["kind"]], **INSTANT)
+    fields["model"].input(follow_model, fields["model"], [fields["prompt"], fields["kind"]], **INSTANT)
 
     def look(request: gr.Request) -> str:
         quantizers = services.studio.registry.quantizers
@@ -140,16 +140,20 @@ def _connect(services: Services, fields: dict[str, Any], missing: gr.HTML) -> No
 
 def comparison(studio: Studio, subjects: Subjects, rows: object, **values: object) -> Comparison:
     """The work of raw values from outside. Raises InvalidInput, and ModelUnavailable for a row without its backend."""
-    chosen = rows if isinstance(rows, list) else []
     quantizers = studio.registry.quantizers
-    ids = tuple(quantizers.use(str(one), "rows").id for one in chosen)
+    ids = tuple(quantizers.use(one, "rows").id for one in chosen(studio, rows))
     return Comparison(subjects.make(**values), ids)
+
+
+def chosen(studio: Studio, rows: object) -> list[str]:
+    """The ids of the rows; one that was typed as the page names it is found by its name."""
+    ids = dict(choices(studio.methods))
+    return [ids.get(str(one), str(one)) for one in rows] if isinstance(rows, list) else []
 
 
 def _game(studio: Studio, subjects: Subjects, rows: object, **values: object) -> BlindGame:
     """The first chosen row that is not full precision, against that. Raises InvalidInput where there is none."""
-    chosen = [str(one) for one in rows] if isinstance(rows, list) else []
-    quantized = next((one for one in chosen if one != "fp32"), None)
+    quantized = next((one for one in chosen(studio, rows) if one != "fp32"), None)
     if quantized is None:
         raise InvalidInput("quant_nothing_to_guess", field="rows")
     return BlindGame(subjects.make(**values), studio.registry.quantizers.use(quantized, "rows").id)

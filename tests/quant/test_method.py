@@ -114,3 +114,13 @@ def test_a_method_that_answers_something_else_does_not_run():
 
     reason = Quantizers((QuantMethod("other", False, (8,), (8,), other),)).why_not("other")
     assert reason is not None and reason.key == "quant_does_not_run"
+
+
+def test_the_simulated_methods_are_those_that_are_named_without_torch():
+    from studio.quant.methods import METHODS as OFFERED
+    from studio.quant.methods import SIMULATED_IDS
+    from studio.quant.simulated_methods import SIMULATED
+
+    assert tuple(method.id for method in SIMULATED) == SIMULATED_IDS
+    bits = {method.id: (method.weight_bits, method.activation_bits) for method in OFFERED if method.simulated}
+    assert bits == {method.id: (method.weight_bits, method.activation_bits) for method in SIMULATED}

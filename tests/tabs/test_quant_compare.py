@@ -14,7 +14,7 @@ from studio.engine.comparison_subjects import PixelSubject, TextSubject
 from studio.errors import InvalidInput, ModelUnavailable
 from studio.events import Row, Stopped
 from studio.settings import Settings
-from studio.tabs.quant_compare import PIXELS, USUAL_ROWS, Subjects, _game, comparison, show
+from studio.tabs.quant_compare import PIXELS, USUAL_ROWS, Subjects, _game, chosen, comparison, show
 from tests.tiny import make_little_world
 
 
@@ -76,6 +76,11 @@ def test_a_row_without_its_backend_is_refused_with_what_is_missing(studio: Studi
     with pytest.raises(ModelUnavailable) as raised:
         asked(studio, rows=["fp32", "bitsandbytes_nf4"])
     assert raised.value.key in ("quant_needs_package", "quant_needs_cuda")
+
+
+def test_a_row_may_be_typed_as_the_page_names_it(studio: Studio):
+    rows = ["float32 (PyTorch)", "OpenVINO int8", "≈ TDQ-PTQ W4A4", "mse-w3a3"]
+    assert chosen(studio, rows) == ["fp32", "openvino_int8", "tdq_ptq-w4a4", "mse-w3a3"]
 
 
 def test_the_game_is_about_the_first_row_that_is_not_full_precision(studio: Studio):
