@@ -11,7 +11,7 @@ import gradio as gr
 from studio.engine.blind import BlindGame, Game
 from studio.engine.comparison import MOST_ROWS, Comparison
 from studio.errors import InvalidInput, StudioError
-from studio.events import Done, Event, Failed, Row, Stopped
+from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
 from studio.tabs.text2img import request_of
 from studio.text import t
 from studio.types import Tab
@@ -169,8 +169,10 @@ def show(found: gr.HTML, event: Event, language: str) -> Iterator[Updates]:
     match event:
         case Row(values={"rows": rows, "reference": reference, "inside": inside}):
             yield {found: view(reference, rows, inside, "Diffusion Studio", language)}
-        case _:
+        case Row() | Queued() | Loading() | Step() | Decoding():
             yield {found: gr.skip()}
+        case _:
+            yield {}  # the end: the rows are told with it once more
 
 
 def publish(services: Services, subjects: Subjects, fields: dict[str, Any]) -> None:

@@ -194,10 +194,12 @@ class JobFlow:
             yield {self.panel.start: gr.skip()} if record is None else self.panel.updates(cut_event(record), language)
             return
         with self.attendance.looking(self.studio.jobs, job):
+            rows: Updates = {}  # what the last row changed, told with the end again
             for event in follow(job):
-                told = self.panel.updates(event, language)
+                told = {**(rows if isinstance(event, FINAL_EVENTS) else {}), **self.panel.updates(event, language)}
                 for updates in self.show(event, language):
                     told = {**told, **updates}
+                    rows = updates if isinstance(event, Row) else rows
                     yield told  # all of the event again: a browser may lose an update that another follows at once
 
     def stop(self, request: gr.Request, owner: object, job_id: object) -> None:
