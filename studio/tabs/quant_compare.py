@@ -86,13 +86,20 @@ def build(services: Services) -> None:
     with card("quant.card.result", "result"):
         panel = draw_panel(start, stop, "quant-")
         found = gr.HTML(label("quant.empty"), js_on_load=SCRIPT, elem_id="quant-found")
-    flow = JobFlow(services.studio, panel, services.owner, browser_state(f"{NAME}.job"), [found], partial(show, found))
+    job_id = browser_state(f"{NAME}.job")
+    flow = JobFlow(services.studio, panel, services.owner, job_id, [found], partial(show, found))
 
     def wish(rows: object, **values: object) -> tuple[Comparison, Updates]:
         return comparison(services.studio, subjects, rows, **values), {found: gr.skip()}
 
     flow.connect(services.opening, fields, wish, [found])
     Trial(play, game).connect(services, fields, partial(_game, services.studio, subjects), _told_blind)
+    # What the page's opening finds for a tab that is not open yet is lost: it is told when the tab is opened.
+    places = [*panel.outputs, found]
+    services.tab.select(
+        flow.tail, [services.owner, job_id], places, show_progress="hidden", concurrency_limit=None,
+        api_visibility="private",
+    )  # fmt: skip
     _connect(services, fields, missing)
     publish(services, subjects, fields)
 
