@@ -19,7 +19,6 @@ import numpy as np
 from studio.engine.adapted import AdaptedSet, adapted_set
 from studio.engine.generate import with_models
 from studio.engine.lease import Lease
-from studio.engine.noising import whole
 from studio.engine.strengths import draw
 from studio.errors import Cancelled
 from studio.events import Context, Row
@@ -80,6 +79,8 @@ class LoraTraining:
 
     def __post_init__(self) -> None:
         """Raises InvalidInput that names the field."""
+        from studio.engine.noising import whole  # the page is drawn without torch
+
         object.__setattr__(self, "minutes", whole("minutes", self.minutes, LEAST_MINUTES, MOST_MINUTES))
         object.__setattr__(self, "rank", whole("rank", self.rank, LEAST_RANK, MOST_RANK))
 

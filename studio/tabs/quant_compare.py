@@ -94,12 +94,6 @@ def build(services: Services) -> None:
 
     flow.connect(services.opening, fields, wish, [found])
     Trial(play, game).connect(services, fields, partial(_game, services.studio, subjects), _told_blind)
-    # What the page's opening finds for a tab that is not open yet is lost: it is told when the tab is opened.
-    places = [*panel.outputs, found]
-    services.tab.select(
-        flow.tail, [services.owner, job_id], places, show_progress="hidden", concurrency_limit=None,
-        api_visibility="private",
-    )  # fmt: skip
     _connect(services, fields, missing)
     publish(services, subjects, fields)
 

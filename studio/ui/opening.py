@@ -34,14 +34,19 @@ class Opening:
 
     def job(self, job_id: gr.BrowserState) -> gr.Textbox:
         """What changes when a page is opened whose browser kept the id of a job that there is something to tell of."""
+        # On a tab that has not been opened yet nothing is read from the browser: both stand on the page itself.
+        job_id.unrender()
         # Not a gr.State: its `change` comes with every answer, also where it was skipped.
-        found = gr.Textbox(visible=False)
+        found = gr.Textbox(visible=False, render=False)
         self.jobs.append((job_id, found))
         return found
 
     def connect(self, studio: Studio, blocks: gr.Blocks, owner: gr.BrowserState) -> None:
         """Wire the page's load."""
         kept, found = [job_id for job_id, _ in self.jobs], [widget for _, widget in self.jobs]
+
+        for widget in (*kept, *found):
+            widget.render()
 
         def open_page(owner: object, *job_ids: object) -> list[Any]:
             name = owner_of(owner)
