@@ -69,7 +69,7 @@ def _quantize(model: Any, inputs: list[list[Any]]) -> Any:
 
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # set_log_level would mute all handlers that it finds
     with contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
             model,
