@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.processing_utils import save_pil_to_cache
 
 from studio.engine.entry import steps_of
 from studio.engine.infotext import labelled
@@ -20,6 +21,8 @@ from studio.ui.widgets import plain
 from studio.ui.workspace import Actions, draw_actions
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from studio.perception.measure import Mark
 
 Updates = dict[Any, Any]
@@ -96,7 +99,7 @@ class Pictures:
         for index, tile in enumerate(self.tiles):
             shown = index < len(images)
             updates[tile.column] = gr.update(visible=shown)
-            updates[tile.image] = images[index] if shown else None
+            updates[tile.image] = _saved(images[index], tile.image) if shown else None
         return updates
 
 
@@ -127,6 +130,12 @@ def draw_pictures(prefix: str = "", hint: str = "text2img.empty_hint") -> Pictur
     note = gr.HTML(elem_classes="studio-note")
     # Not antd's own part: it loses a value that comes while it is still loading.
     return Pictures(empty, tuple(tiles), gr.HTML(), note)
+
+
+def _saved(picture: Image, place: gr.Image) -> str:
+    """The file of a picture, written here and so once: gradio would write it anew for each time that an event is told,
+    also while a browser reads it."""
+    return save_pil_to_cache(picture, place.GRADIO_CACHE, format="png")
 
 
 def _numbers(values: Mapping[str, str], language: str) -> str:

@@ -126,5 +126,5 @@ def test_errors_are_told_in_the_callers_language(url: str):
 
 def test_nothing_else_is_offered(client: Client):
     offered = list(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
-    tabs = ["controlnet", "forward", "img2img", "inpaint", "ip_adapter", "lora", "text2img"]
+    tabs = ["controlnet", "forward", "img2img", "inpaint", "ip_adapter", "lora", "quant_compare", "text2img"]
     assert sorted(offered) == [f"/{tab}" for tab in tabs]

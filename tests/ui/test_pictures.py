@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import gradio as gr
 import pytest
+from PIL import Image
 
 from studio.events import Decoding, Step
 from studio.perception.measure import Mark
@@ -61,7 +62,8 @@ def test_each_picture_tells_its_own_seed(pictures: Pictures):
 
 def test_each_picture_says_how_it_was_drawn(pictures: Pictures):
     updates = pictures.finished(result(num_images=2), "en", "")
-    assert "Seed: 8" in updates[pictures.tiles[1].image].info["parameters"]
+    with Image.open(updates[pictures.tiles[1].image]) as picture:
+        assert "Seed: 8" in picture.info["parameters"]
 
 
 def test_a_mark_differs_by_sign_and_not_by_colour_alone(pictures: Pictures):
