@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PINNED = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
 EYE = "perception"
+EVALUATIONS = "evaluations"
+"""Beside the models: what the long measurements of them answered last."""
 MARKS = {True: "ok", False: "!!", None: "--"}
 
 
@@ -100,7 +102,7 @@ def examine_models(models_dir: Path) -> Iterator[Finding]:
 
     own = [spec for spec in specs().values() if all(source.hub == "local" for source in spec.sources)]
     shipped = [models_dir / Path(source.repo).name for spec in own for source in spec.sources] + [models_dir / EYE]
-    others = [folder for folder in models_dir.glob("*") if folder.is_dir() and folder not in shipped]
+    others = [one for one in models_dir.glob("*") if one.is_dir() and one not in shipped and one.name != EVALUATIONS]
     for folder in shipped:
         yield examine_model(folder, needed=True)
     for folder in sorted(others):

@@ -7,7 +7,15 @@ import pytest
 
 from studio import doctor
 from studio.catalog.sd15 import SD15
-from studio.doctor import Finding, examine_model, examine_models, examine_opencv, examine_packages, missing_files
+from studio.doctor import (
+    EVALUATIONS,
+    Finding,
+    examine_model,
+    examine_models,
+    examine_opencv,
+    examine_packages,
+    missing_files,
+)
 from studio.engine.places import Place
 from studio.errors import ModelUnavailable
 from studio.settings import ROOT, Settings
@@ -172,3 +180,11 @@ def test_a_model_in_the_cache_of_a_hub_is_told(place: Place, line: str):
 def test_being_offline_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
     assert ("doctor.offline" in [finding.key for finding in doctor.examine_hub_models(tmp_path)]) is offline
+
+
+def test_what_measurements_answered_is_no_model(tmp_path: Path):
+    (tmp_path / EVALUATIONS).mkdir()
+    (tmp_path / "own").mkdir()
+    named = [finding.values.get("name") for finding in examine_models(tmp_path)]
+    assert EVALUATIONS not in named
+    assert "own" in named
