@@ -25,7 +25,7 @@ from studio.settings import Settings
 from studio.types import GenerationRequest
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 ROUNDS = {"smoke": 2, "cpu": 11, "gpu": 30}
 PICTURES = {"smoke": 2, "cpu": 12, "gpu": 12}
@@ -89,13 +89,12 @@ def decibels(studio: Studio, request: GenerationRequest, names: Sequence[str], p
     wishes = [
         replace(request, prompt=PROMPTS[index % len(PROMPTS)], seed=request.seed + index) for index in range(pictures)
     ]
-
-    def drawn(name: str) -> list[Image]:
-        return [draw_in_studio(studio, replace(wish, quant_id=name)).images[0] for wish in wishes]
-
-    expected = drawn(FULL)
+    drawn = {
+        name: [draw_in_studio(studio, replace(wish, quant_id=name)).images[0] for wish in wishes] for name in names
+    }
     return {
-        name: [likeness(picture, own)[0] for picture, own in zip(drawn(name), expected, strict=True)] for name in names
+        name: [likeness(picture, own)[0] for picture, own in zip(pictures, drawn[FULL], strict=True)]
+        for name, pictures in drawn.items()
     }
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 
+from studio.diffusion.similarity import psnr
 from studio.errors import ModelUnavailable
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow, bootstrap_mean, folder_sha256
-from studio.perception.fidelity import peak_signal_to_noise
 from studio.perception.measure import Measure
 from studio.perception.network import ALL_STYLES, as_input
 from studio.world.render import render_image
@@ -37,19 +37,19 @@ def run(settings: Any, ask: Ask) -> Report:
     count = ask.samples or SAMPLES[ask.preset]
     measure = Measure.load(settings.models_dir / "perception")
     scenes = [scene_of_seed(FIRST_HELD_OUT_SEED + 500_000 + ask.seed * 100_000 + i) for i in range(count)]
-    psnr: dict[str, list[float]] = {style: [] for style in STYLES}
+    decibels: dict[str, list[float]] = {style: [] for style in STYLES}
     read: dict[str, list[float]] = {style: [] for style in STYLES}
     for start in range(0, count, BATCH):
         some = scenes[start : start + BATCH]
         x = as_input(np.stack([render_image(scene, SIZE) for scene in some]))
         y = vae(x).sample.clamp(-1, 1)
         styles = measure.eye(y).style.argmax(1).tolist()
-        for scene, value, style in zip(some, peak_signal_to_noise(y, x).tolist(), styles, strict=True):
-            psnr[scene.style].append(value)
+        for scene, value, style in zip(some, psnr(y, x).tolist(), styles, strict=True):
+            decibels[scene.style].append(value)
             read[scene.style].append(float(ALL_STYLES[style] == scene.style))
     trained_for = ask.preset in TARGETS
     rows = [
-        *_rows("PSNR", "dB", psnr, ask.seed, TARGETS.get(ask.preset), None),
+        *_rows("PSNR", "dB", decibels, ask.seed, TARGETS.get(ask.preset), None),
         *_rows("style read", "", read, ask.seed, STYLE_TARGET if trained_for else None, measure.ceilings["style"]),
     ]
     return Report(

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from studio.diffusion.similarity import psnr
 from studio.diffusion.super_resolution import SuperResolver
-from studio.perception.fidelity import peak_signal_to_noise
 from studio.train.artefact import weights_sha256, write_ledger_row, write_metrics
 from studio.train.data import rendered_pictures
 from studio.train.pictures import crops, edge_difference, to_unit
@@ -112,8 +112,8 @@ def finish(run: Run, preset: Preset, model: SuperResolver, vae: AutoencoderTiny)
     ours = torch.cat([model(small[i : i + 8]) for i in range(0, count, 8)])
     plain = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
     metrics = {
-        "psnr_db": round(float(peak_signal_to_noise(ours, truth).mean()), 2),
-        "bilinear_psnr_db": round(float(peak_signal_to_noise(plain, truth).mean()), 2),
+        "psnr_db": round(float(psnr(ours, truth).mean()), 2),
+        "bilinear_psnr_db": round(float(psnr(plain, truth).mean()), 2),
     }
     save_file(half, folder / WEIGHTS)
     vae_folder = (run.options.out or MODELS / "little-world") / "vae"

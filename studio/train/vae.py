@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from studio.perception.fidelity import peak_signal_to_noise
+from studio.diffusion.similarity import psnr
 from studio.train.artefact import edit_config, save_component, write_ledger_row
 from studio.train.critic import Critic, balanced_weight, critic_loss
 from studio.train.data import rendered_pictures
@@ -96,7 +96,7 @@ def latent_penalty(z: Tensor) -> Tensor:
 def mean_psnr(vae: AutoencoderTiny, pictures: np.ndarray, device: torch.device) -> float:
     """Mean over pictures of the reconstruction's PSNR in dB."""
     batches = (to_unit(pictures[start : start + 32]).to(device) for start in range(0, len(pictures), 32))
-    return float(torch.cat([peak_signal_to_noise(vae(x).sample, x) for x in batches]).mean())
+    return float(torch.cat([psnr(vae(x).sample, x) for x in batches]).mean())
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from studio.settings import ROOT
@@ -86,6 +87,14 @@ def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     """The address of a studio that runs for all tests."""
     with running_studio(models, tmp_path_factory.mktemp("studio"), free_port()) as (address, _):
         yield address
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    """A program that uses the studio of a file's tests."""
+    client = Client(url, verbose=False)
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

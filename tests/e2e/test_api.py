@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import HTTPError
@@ -28,13 +27,6 @@ GOOD: dict[str, Any] = {
     "model": "little-world",
     "precision": "exact",
 }
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
 
 
 def ask(client: Client, **changed: Any) -> tuple[str, dict[str, Any]]:

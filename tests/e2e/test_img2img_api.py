@@ -50,13 +50,6 @@ def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield address
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
-
-
 def from_picture(client: Client, image: Path, **changed: Any) -> tuple[str, dict[str, Any]]:
     path, answer = client.predict(image=handle_file(image), **{**GOOD, **changed}, api_name="/img2img")
     return path, answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from base64 import b64decode
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -109,13 +108,6 @@ def test_the_blind_game_counts_ten_rounds(visit: Visit):
         if number < 10:
             current.locator(".blind-next").click()
     expect(game).to_contain_text("You can tell MinMax W8A4 from full precision")
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
 
 
 def ask(client: Client, **changed: Any) -> tuple[str, Any]:

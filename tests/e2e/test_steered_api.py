@@ -49,13 +49,6 @@ def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
 def steered(client: Client, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each endpoint is asked beside the prompt and the settings, by its name."""
     edges = Image.new("RGB", (64, 64))
