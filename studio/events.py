@@ -5,7 +5,7 @@ A job runs `Work`, which emits events through its `Context`; the queue adds one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,7 +78,7 @@ class Step:
 
     index: int
     total: int
-    previews: tuple[Image, ...] = ()
+    previews: Sequence[Image] = ()
 
 
 @dataclass(frozen=True)

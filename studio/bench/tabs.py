@@ -64,7 +64,8 @@ def ask_all(url: str, folder: Path) -> Iterator[str]:
 
 
 def arguments(parameters: list[Mapping[str, Any]], folder: Path) -> dict[str, Any]:
-    """By name, what an endpoint needs beside its defaults: a prompt, a seed, a picture for each place of one."""
+    """By name, what an endpoint needs beside its defaults: a prompt, a seed, a picture for each place of one.
+    What comes as JSON may be left out."""
     values: dict[str, Any] = {}
     for parameter in parameters:
         name, component = parameter["parameter_name"], parameter.get("component")
@@ -74,6 +75,8 @@ def arguments(parameters: list[Mapping[str, Any]], folder: Path) -> dict[str, An
             values[name] = 7
         elif component in ("Image", "ImageEditor", "File"):
             values[name] = _sample_picture(folder)
+        elif component == "JSON":
+            values[name] = None
         elif not parameter["parameter_has_default"]:
             values[name] = "" if component == "Textbox" else parameter["example_input"]
     return values

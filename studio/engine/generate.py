@@ -15,7 +15,7 @@ from studio.engine.inpaint import binary, blend, latent_region, soft_alpha
 from studio.engine.inside import look_inside
 from studio.engine.lora_tags import with_loras
 from studio.engine.memory import Meter, is_out_of_memory
-from studio.engine.preview import previews, watch_denoised
+from studio.engine.preview import Previews, watch_denoised
 from studio.engine.registry import Lease, Registry
 from studio.errors import GenerationFailed, InvalidInput
 from studio.events import Context, Decoding, GenerationResult, Loading, Step, Timings
@@ -197,19 +197,19 @@ def _denoise(
 
     def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         context.check_cancelled()
-        if not tensors["latents"].isfinite().all():
+        if not is_finite(tensors["latents"]):
             raise GenerationFailed("latents_not_finite", step=index + 1)
-        pictures = previews(denoised(), latent_rgb, size) if latent_rgb is not None else ()
+        pictures = Previews(denoised(), latent_rgb, size) if latent_rgb is not None else ()
         context.emit(Step(index + 1, pipeline.num_timesteps, pictures))
         return {}
 
     def before_steps(noised: torch.Tensor, steps: int) -> None:
-        context.emit(Step(0, steps, previews(noised, latent_rgb, size) if latent_rgb is not None else ()))
+        context.emit(Step(0, steps, Previews(noised, latent_rgb, size) if latent_rgb is not None else ()))
 
     if request.task is not Task.TEXT_TO_IMAGE:
         watch_start(view, steps_of(request), before_steps)
     seeds = range(request.seed, request.seed + request.num_images)
-    with own_autoencoder(view, request.task):
+    with own_autoencoder(view, request.task), torch.inference_mode():
         latents: torch.Tensor = view(
             **arguments,
             num_inference_steps=request.num_inference_steps,
@@ -232,6 +232,13 @@ def decode(view: Any, latents: torch.Tensor) -> tuple[Image, ...]:
     if not pixels.isfinite().all():
         raise GenerationFailed("pixels_not_finite")
     return tuple(view.image_processor.postprocess(pixels, output_type="pil"))
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether there is no NaN and no infinity. By NumPy: asked at every step, torch takes longer for so few numbers."""
+    import numpy as np
+
+    return bool(np.isfinite(values.detach().float().cpu().numpy()).all())
 
 
 class _Stopwatch:

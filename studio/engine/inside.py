@@ -22,7 +22,7 @@ from studio.engine.backends import DOWN, MID
 from studio.engine.clone import clone_shared
 from studio.engine.inside_references import listen_to_references
 from studio.engine.maps import Maps, MeanMaps, attention_shares, grid_of, resized, within
-from studio.engine.preview import previews, watch_denoised
+from studio.engine.preview import Previews, watch_denoised
 from studio.engine.words import Word, placed_words
 from studio.types import GenerationRequest
 
@@ -253,7 +253,7 @@ class Look:
         if self._latent_rgb is None:
             return ()
         height, width = within(self._size(), MAX_FRAME_SIDE)
-        return previews(latents[:, : len(self._latent_rgb) - 1], self._latent_rgb, (width, height))
+        return tuple(Previews(latents[:, : len(self._latent_rgb) - 1], self._latent_rgb, (width, height)))
 
     def _size(self) -> tuple[int, int]:
         """Height and width of the latents."""

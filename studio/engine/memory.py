@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # torch's CPU allocator has no error class of its own; Linux and Windows word it differently.
 CPU_ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory")
-SAMPLE_SECONDS = 0.02
+SAMPLE_SECONDS = 0.05
 
 
 class Meter(Protocol):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 from gradio.processing_utils import save_pil_to_cache
 
 from studio.engine.record import Record
 from studio.errors import StudioError
 from studio.text import t
 from studio.types import Tab
+from studio.ui import antd
 from studio.ui.details import Details, draw_details
 from studio.ui.facts import facts
 from studio.ui.pictures import EMPTY_PICTURE

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
-import modelscope_studio.components.base as ms
 
+from studio.ui import antd
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT
 
@@ -51,7 +50,7 @@ def draw_drawer(name: str, title: str) -> Iterator[Drawer]:
     """An empty drawer, closed; what is drawn inside the `with` stands in it. name: of its ids; title: a key."""
     clock = gr.Timer(LOOK_SECONDS, active=False)
     with antd.Drawer(title=label(title), width=WIDTH, placement="right", elem_classes="studio-drawer") as panel:
-        with ms.Slot("extra"):
+        with antd.Slot("extra"):
             again = gr.Button(label("drawer.again"), size="sm", min_width=0, scale=0, elem_id=f"{name}-again")
         with gr.Column(elem_classes="studio-stack", elem_id=name):
             yield Drawer(panel, again, clock)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
 from studio.text import t
+from studio.ui import antd
 from studio.ui.lora_lab import ledger_table
 from studio.ui.lora_truth import spectrum_plot, truth_panel
 from studio.ui.pills import draw_pills, pressed, write_pills

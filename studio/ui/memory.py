@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.engine.snapshot import RegistrySnapshot, ResidentSnapshot, WorkingSnapshot
 from studio.text import size, t
+from studio.ui import antd
 from studio.ui.drawer import Drawer, Updates, draw_drawer
 from studio.ui.text import label
 from studio.ui.widgets import plain

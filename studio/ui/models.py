@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.engine.places import Place
 from studio.errors import StudioError
 from studio.events import Done, Downloading, Event, Failed, Queued, Stopped
 from studio.text import size, t
 from studio.types import ModelSpec
+from studio.ui import antd
 from studio.ui.drawer import Drawer, Updates, draw_drawer
 from studio.ui.progress import progress_bar
 from studio.ui.services import ModelChoice, Services

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.engine.infotext import FORMATS, Restored, read
 from studio.errors import InvalidInput, StudioError
 from studio.text import t
 from studio.types import MIN_SIDE, ModelSpec
+from studio.ui import antd
 from studio.ui.services import Sent
 from studio.ui.text import describe, label, language_of
 from studio.ui.widgets import INSTANT, Sampling, largest_side

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
 from studio.events import FINAL_EVENTS, Event, Failed, Row, Work
 from studio.text import t
+from studio.ui import antd
 from studio.ui.attendance import Attendance
 from studio.ui.cut import cut_event, cut_record, refilled
 from studio.ui.progress import progress_of

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
-import modelscope_studio.components.base as ms
 
 from studio.text import t
 from studio.types import Tab
+from studio.ui import antd
 from studio.ui.language import SWITCH_LANGUAGE, SWITCH_THEME
 from studio.ui.memory import draw_memory
 from studio.ui.models import draw_models, offers
@@ -51,7 +50,7 @@ def build_shell(studio: Studio, tabs: Sequence[Tab]) -> gr.Blocks:
     """The whole page."""
     with gr.Blocks(title="Diffusion Studio", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         owner = browser_state("owner")
-        with ms.Application(), antd.ConfigProvider(locale="en_US", theme_config=ANTD_TOKENS) as provider:
+        with antd.Application(), antd.ConfigProvider(locale="en_US", theme_config=ANTD_TOKENS) as provider:
             header = _draw_header(studio)
             models, memory = draw_models(studio), draw_memory(studio)
             sent, choices, opening = gr.State(None), list[ModelChoice](), Opening()

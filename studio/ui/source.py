@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 from PIL import Image
 
 from studio.engine.infotext import pixel_sha256, read
@@ -17,6 +16,7 @@ from studio.engine.pictures import MAX_BYTES, Opened, source_picture
 from studio.errors import InvalidInput, StudioError
 from studio.text import t
 from studio.types import Fit, Ground
+from studio.ui import antd
 from studio.ui.restore import HASH_CHARACTERS
 from studio.ui.services import Sent, Services
 from studio.ui.text import describe, label, language_of

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 from PIL import Image
 
 from studio.errors import InvalidInput, StudioError
 from studio.text import t
 from studio.types import MAX_CONTROL_SCALE, ControlUse, Param
+from studio.ui import antd
 from studio.ui.brush import draw_brush, drawn_on
 from studio.ui.found import OWN, TRUE, Found, Size, Wanted, find_map, new_scene
 from studio.ui.services import Services

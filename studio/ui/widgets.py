@@ -11,7 +11,6 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.engine.parameters import SAMPLER_NAMES
 from studio.types import (
@@ -26,6 +25,7 @@ from studio.types import (
     ModelSpec,
     Precision,
 )
+from studio.ui import antd
 from studio.ui.text import label
 
 GUIDANCE_STEP = 0.5

@@ -82,8 +82,8 @@ def test_the_first_frame_is_the_picture_with_its_noise(
     listener: Listener, request_for: Requests, scheduler: Scheduler, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[torch.Tensor] = []
-    previews = generating.previews
-    monkeypatch.setattr(generating, "previews", lambda x, *rest: told.append(x) or previews(x, *rest))
+    previews = generating.Previews
+    monkeypatch.setattr(generating, "Previews", lambda x, *rest: told.append(x) or previews(x, *rest))
     mask = Image.new("L", source().size, 255)
     request = request_for(task=task, init_image=source(), mask=mask, strength=0.5, scheduler=scheduler)
     with listener.registry.lease(listener.registry.key("little-world")) as lease:

@@ -168,7 +168,7 @@ def test_the_last_preview_shows_the_finished_latents(
     listener: Listener, request_for: Requests, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, torch.Tensor] = {}
-    previews, decode = generating.previews, generating.decode
+    previews, decode = generating.Previews, generating.decode
 
     def keep_denoised(denoised: torch.Tensor, *rest: Any) -> Any:
         seen["denoised"] = denoised
@@ -178,7 +178,7 @@ def test_the_last_preview_shows_the_finished_latents(
         seen["latents"] = latents
         return decode(view, latents)
 
-    monkeypatch.setattr(generating, "previews", keep_denoised)
+    monkeypatch.setattr(generating, "Previews", keep_denoised)
     monkeypatch.setattr(generating, "decode", keep_latents)
     draw(listener, request_for(num_inference_steps=8, scheduler=scheduler))
     torch.testing.assert_close(seen["denoised"], seen["latents"], atol=1e-3, rtol=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from studio.engine.preview import previews, watch_denoised
+from studio.engine.preview import Previews, watch_denoised
 from studio.engine.views import build_scheduler
 from studio.types import Scheduler
 
@@ -22,9 +22,26 @@ def test_a_preview_is_the_linear_map_of_its_latents() -> None:
     latents = torch.zeros(1, 2, 1, 1)
     latents[0, :, 0, 0] = torch.tensor([0.5, -1.0])
     latent_rgb = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 5.0]])
-    (picture,) = previews(latents, latent_rgb, (4, 2))
+    (picture,) = Previews(latents, latent_rgb, (4, 2))
     assert picture.size == (4, 2)
     np.testing.assert_array_equal(np.asarray(picture)[0, 0], [191, 0, 255])
+
+
+def test_a_preview_is_of_the_latents_as_they_were_told() -> None:
+    latents, latent_rgb = torch.zeros(2, 2, 1, 1), torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    pictures = Previews(latents, latent_rgb, (1, 1))
+    latents += 1
+    assert [picture.getpixel((0, 0)) for picture in pictures] == [(128, 128, 128)] * 2
+    assert pictures and len(pictures) == 2 and pictures[0] is pictures[0]
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_schedulers_of_one_configuration_share_nothing(scheduler: Scheduler) -> None:
+    first, second = build_scheduler(scheduler, CONFIG), build_scheduler(scheduler, CONFIG)
+    first.set_timesteps(3)
+    first.betas += 1
+    assert first.betas.min() > 1 >= second.betas.max() and second.num_inference_steps is None
+    assert second.config == build_scheduler(scheduler, {**CONFIG}).config
 
 
 @pytest.mark.parametrize("scheduler", Scheduler)

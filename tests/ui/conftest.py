@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import gradio as gr
-import modelscope_studio.components.base as ms
 import pytest
 
 from studio.engine.jobs import JobQueue
+from studio.ui import antd
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
     """An empty page that is being drawn. Gradio makes event loops for it that it never closes: it gets one, closed."""
     loop = asyncio.new_event_loop()
     monkeypatch.setattr(asyncio, "new_event_loop", lambda: loop)
-    with gr.Blocks() as blocks, ms.Application():
+    with gr.Blocks() as blocks, antd.Application():
         yield blocks
     asyncio.set_event_loop(None)
     loop.close()

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 import pytest
 
+from studio.ui import antd
 from studio.ui.shell import Header, _header_updates
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
 from studio.tabs.maths import costs, page
 from studio.tabs.maths.page import accepted, note, refused, shown, strip
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.figure import Axis, Dots, even_ticks, figure
 from studio.ui.services import Services
 from studio.ui.text import label, language_of

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.events import Done, Event, Row
 from studio.tabs.maths import page
 from studio.tabs.maths.page import note
 from studio.tabs.maths.work import streamed
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.figure import Axis, Dots, even_ticks, figure
 from studio.ui.services import Services
 from studio.ui.text import label, language_of

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
@@ -19,6 +18,7 @@ from studio.tabs.maths.page import Asked, accepted, asked, refused
 from studio.tabs.maths.work import streamed
 from studio.text import t as text
 from studio.types import GenerationRequest, Scheduler, Task
+from studio.ui import antd
 from studio.ui.run import owner_of
 from studio.ui.scrub import Scrub
 from studio.ui.services import Services

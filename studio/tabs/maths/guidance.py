@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import InvalidInput, ModelUnavailable
 from studio.events import Done, Event, Row
@@ -16,6 +15,7 @@ from studio.tabs.maths.page import note, strip
 from studio.tabs.maths.work import streamed
 from studio.text import t as text
 from studio.types import MAX_PROMPT_CHARACTERS, GenerationRequest, Task
+from studio.ui import antd
 from studio.ui.figure import Axis, Dots, Line, even_ticks, figure
 from studio.ui.services import Services
 from studio.ui.text import label, language_of

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 import numpy as np
 from PIL import Image
 
@@ -14,6 +13,7 @@ from studio.errors import StudioError
 from studio.tabs.maths import page
 from studio.tabs.maths.page import accepted, note, numbers, refused
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.figure import Arrows, Axis, Dots, even_ticks, figure
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT, KNOB_WIDTH, card

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 from PIL import Image
 
 from studio.errors import StudioError
@@ -20,6 +19,7 @@ from studio.tabs.maths.reverse_latent import latent_work, shown_walk, walk_html
 from studio.tabs.maths.work import streamed
 from studio.text import t as text
 from studio.types import MAX_PROMPT_CHARACTERS, Task
+from studio.ui import antd
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
 from studio.ui.widgets import INSTANT, KNOB_WIDTH, card

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import InvalidInput, StudioError
 from studio.tabs.maths import page
 from studio.tabs.maths.page import accepted, note, numbers, refused, shown, strip
 from studio.tabs.maths.reverse import FOLDER, opened_model
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.services import Services
 from studio.ui.text import label, language_of
 from studio.ui.widgets import card

@@ -9,13 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.events import Done, Event, Row
 from studio.tabs.maths import page
 from studio.tabs.maths.page import note, strip
 from studio.tabs.maths.work import streamed
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.figure import Axis, Line, even_ticks, figure
 from studio.ui.run import owner_of
 from studio.ui.services import Services

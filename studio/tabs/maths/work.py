@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import modelscope_studio.components.antd as antd
 
 from studio.errors import StudioError
 from studio.events import Event, Work
 from studio.tabs.maths.page import accepted, note, refused
 from studio.text import t as text
+from studio.ui import antd
 from studio.ui.run import describe_failure, follow, owner_of
 from studio.ui.services import Services
 
