@@ -146,8 +146,10 @@ def build_studio(settings: Settings) -> Studio:
     from studio.engine.store import Store
     from studio.engine.upscale import Upscaler
     from studio.quant.methods import METHODS
+    from studio.quant.trained import trained_methods
 
     catalog, controls = offered(settings), offered_controls(settings)
+    methods = (*METHODS, *trained_methods(settings.models_dir / "tdq"))
     perception = settings.models_dir / "perception"
     store = Store(settings.data_dir / "history", settings.history_limit_bytes)
     shipped = {"little_world": settings.models_dir / "little-world" / "loras"}
@@ -156,10 +158,10 @@ def build_studio(settings: Settings) -> Studio:
         settings=settings,
         catalog=catalog,
         controls=controls,
-        methods=METHODS,
+        methods=methods,
         eye=LateEye(perception) if (perception / "metrics.json").is_file() else None,
         store=store,
-        engine=Late(lambda: _build_engine(settings, catalog, controls, store, loras)),
+        engine=Late(lambda: _build_engine(settings, catalog, controls, methods, store, loras)),
         upscaler=Upscaler(settings.models_dir / "upscale"),
         detectors=Detectors(settings.models_dir),
         loras=loras,
@@ -222,7 +224,12 @@ def _placed(owner: Specified, models_dir: Path) -> Specified:
 
 
 def _build_engine(
-    settings: Settings, catalog: tuple[Family, ...], controls: tuple[Control, ...], store: Store, loras: LoraShelf
+    settings: Settings,
+    catalog: tuple[Family, ...],
+    controls: tuple[Control, ...],
+    methods: tuple[QuantMethod, ...],
+    store: Store,
+    loras: LoraShelf,
 ) -> Engine:
     """Find the device and open its queue."""
     import torch
@@ -232,7 +239,6 @@ def _build_engine(
     from studio.engine.loaders import FolderLoader
     from studio.engine.registry import Registry
     from studio.engine.tuning import Tuning
-    from studio.quant.methods import METHODS
     from studio.quant.quantizers import Quantizers
 
     found = resolve(settings)
@@ -254,7 +260,7 @@ def _build_engine(
         found.device,
         found.dtype,
         controls={control.id: control for control in controls},
-        quantizers=Quantizers(METHODS, found.device),
+        quantizers=Quantizers(methods, found.device),
         ram_limit_bytes=found.ram_limit_bytes if on_cuda else 0,
     )
     for spec in loras.specs():

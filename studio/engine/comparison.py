@@ -109,7 +109,9 @@ class Comparison:
     def run(self, context: Context) -> Compared:
         """Raises Cancelled, InvalidInput or ModelUnavailable for a variant that cannot be had, GenerationFailed."""
         for quant_id in self.quant_ids:
-            context.registry.quantizers.use(quant_id, "rows")
+            method = context.registry.quantizers.use(quant_id, "rows").method
+            if method.only not in ("", self.subject.name):
+                raise InvalidInput("quant_cannot.not_its_base", field="rows", method=method.id)
         with context.registry.lane, self.subject.open(FULL, context) as full:
             reference = referred(full)
             inside = inside_of(reference.net, reference.calls)

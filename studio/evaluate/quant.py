@@ -1,15 +1,19 @@
-"""What does quantization cost? Every simulated method at the bits of So et al. (2306.02316), and the runs that were
-trained with quantization, on the DDPM on pixels: beside its full precision, from the same noise.
+"""What does quantization cost? Every simulated method at the bits of So et al. (2306.02316), the real ones that run
+here, and the runs that were trained with quantization, on the DDPM on pixels: beside its full precision, from the same
+noise. With `--model` a text-to-image model, such as little-world, is asked instead.
 
-The preflight comes first: how strongly each layer's range goes with t, and how far it moves. The rows of a method say
-nothing of speed or memory: it rounds as if. `--model` names a folder of trained runs below models/; without it `tdq`.
+The preflight comes first: how strongly each layer's range goes with t, and how far it moves. No row says anything of
+speed or memory: `bench quant` does, of the real methods. `--model` may name a folder of trained runs below models/ too;
+without it `tdq`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +25,18 @@ from studio.diffusion.exported import unpack
 from studio.diffusion.observe import Call, plan, record
 from studio.diffusion.seen import Seen
 from studio.engine.pixel import PixelModel
+from studio.evaluate import quant_text
 from studio.evaluate.ask import Ask
-from studio.evaluate.quant_measures import Drawn, Judge, Walked, bits_name, gain_rows, rows_of
-from studio.evaluate.report import Report, ReportRow, folder_sha256
+from studio.evaluate.pixel import truth_of
+from studio.evaluate.quant_measures import Drawn, Judge, bits_name, gain_rows, rows_of, say
+from studio.evaluate.quant_walks import PixelWalks, Real, psnr_row
+from studio.evaluate.report import Report, ReportRow, bootstrap_mean, folder_sha256
 from studio.lineage import require_same, weights_sha256
 from studio.perception.measure import Measure
 from studio.quant.method import Recipe
+from studio.quant.methods import running
 from studio.quant.simulated import TIMES
-from studio.quant.simulated_methods import SIMULATED
+from studio.quant.simulated_methods import SIMULATED, timed_where
 
 BITS = {
     "smoke": ((8, 8), (8, 4)),
@@ -43,6 +51,7 @@ SWEPT_BITS = ((8, 4), (4, 4))
 SWEPT_METHODS = ("mse", "tdq_ptq")
 SWEPT_TRAINED = ("lsq-0", "tdq-0")
 SWEPT_SAMPLES = 16
+GROUPED_BITS, GROUPS = (8, 5), ("least", "middle", "most")
 CALIBRATION_STEPS, CALIBRATION_PICTURES, CALIBRATION_SEED = 25, 20, 7
 RESULT, WEIGHTS = "result.json", "quantized.safetensors"
 PAPERS_SHARES = {0.5: 0.621, 0.7: 0.388}
@@ -51,22 +60,28 @@ PAPERS_SHARES = {0.5: 0.621, 0.7: 0.388}
 
 def run(settings: Any, ask: Ask) -> Report:
     """The rows, the preflight's first. Raises ModelUnavailable without the DDPM."""
+    if quant_text.is_text(settings, ask.model):
+        return quant_text.run(settings, ask)
     started = time.monotonic()
-    folder = settings.models_dir / "ddpm"
+    folder, runs = settings.models_dir / "ddpm", settings.models_dir / (ask.model or "tdq")
     model, eye = PixelModel.load(folder), Measure.load(settings.models_dir / "perception")
     count = ask.samples or SAMPLES[ask.preset]
-    calls = calibration(model)
+    calls = calibration(model, eye)
     rows = [*preflight(model.net, calls)]
-    _say(f"preflight: {len(rows)} rows, {time.monotonic() - started:.0f} s")
-    judge = Judge(eye, model, count, ask.seed, STEPS[ask.preset])
+    say(f"preflight: {len(rows)} rows", started)
+    truth = truth_of(eye, model.side, count, ask.seed)
+    walks = PixelWalks(eye, model, truth.labels, STEPS[ask.preset])
+    judge = Judge(walks, model.net, Real(truth.features, truth.floor), ask.seed)
     rows += judge.full_rows()
     kept: dict[str, Drawn] = {}
-    for name, net in networks(model, calls, BITS[ask.preset], settings.models_dir / (ask.model or "tdq"), folder):
+    for name, net in networks(model, calls, BITS[ask.preset], settings, runs):
         kept[name] = judge.drawn(net)
         rows += rows_of(name, kept[name], judge)
-        _say(f"{name}: PSNR {float(kept[name].psnr.mean()):.2f} dB, {time.monotonic() - started:.0f} s")
+        say(f"{name}: PSNR {float(kept[name].psnr.mean()):.2f} dB", started)
     rows += gain_rows(kept, ask.seed)
-    rows += sweep_rows(model, calls, settings.models_dir / (ask.model or "tdq"), folder, ask)
+    rows += group_rows(model.net, calls, judge)
+    say("groups of layers", started)
+    rows += sweep_rows(walks, calls, runs, folder, ask)
     return Report(
         command="evaluate quant",
         rows=tuple(rows),
@@ -80,11 +95,11 @@ def run(settings: Any, ask: Ask) -> Report:
     )
 
 
-def calibration(model: PixelModel) -> list[Call]:
+def calibration(model: PixelModel, eye: Measure) -> list[Call]:
     """What the network is asked on its own walks back, of every kind, over all t."""
     labels = torch.arange(CALIBRATION_PICTURES) % len(model.classes)
-    walked = Walked.of(model, model.net, labels, CALIBRATION_STEPS, CALIBRATION_SEED)
-    return [((xt, torch.full((len(xt),), t), labels), {}) for t, xt in zip(walked.times, walked.inputs, strict=True)]
+    walked = PixelWalks(eye, model, labels, CALIBRATION_STEPS).walk(model.net, CALIBRATION_SEED)
+    return [*walked.calls]
 
 
 def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
@@ -93,7 +108,7 @@ def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
     seen: dict[str, Seen] = {name: parts[0] for name, parts in record(net, chosen, calls, TIMES).items()}
     r = torch.tensor([abs(one.correlation()) for one in seen.values()])
     ratios = torch.tensor([one.ratio() for one in seen.values()])
-    where = f"{len(seen)} layers, {len(calls)} times"
+    where = f"{len(seen)} layers, {len({t for one in seen.values() for t in one.t.tolist()})} times"
     for bound, told in PAPERS_SHARES.items():
         share = float((r > bound).float().mean())
         yield ReportRow(f"share_abs_r_above_{bound}", share, "share", f"{where}; the paper, second hand: {told:g}")
@@ -106,14 +121,17 @@ def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
 
 
 def networks(
-    model: PixelModel, calls: Sequence[Call], bits: Sequence[tuple[int, int]], runs: Path, base: Path
+    model: PixelModel, calls: Sequence[Call], bits: Sequence[tuple[int, int]], settings: Any, runs: Path
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Every simulated method at every number of bits, and every trained run, by name; one at a time."""
+    """The real methods that run here, every simulated one at every number of bits, and every trained run, by name; one
+    at a time."""
+    for method in running("cpu"):
+        yield method.id, method.apply(model.net, Recipe(method.weight_bits[0], method.activation_bits[0], calls))
     for weight_bits, activation_bits in bits:
         for method in SIMULATED:
             name = f"{bits_name(weight_bits, activation_bits)} {method.id}"
             yield name, method.apply(model.net, Recipe(weight_bits, activation_bits, calls))
-    yield from trained(model, runs, base)
+    yield from trained(model, runs, settings.models_dir / "ddpm")
 
 
 def trained(model: PixelModel, runs: Path, base: Path) -> Iterator[tuple[str, nn.Module]]:
@@ -127,10 +145,39 @@ def trained(model: PixelModel, runs: Path, base: Path) -> Iterator[tuple[str, nn
         yield name, unpack(model.net, load_file(path.with_name(WEIGHTS)), *bits, model.schedule.T)
 
 
-def sweep_rows(model: PixelModel, calls: Sequence[Call], runs: Path, base: Path, ask: Ask) -> Iterator[ReportRow]:
+def dependence(net: nn.Module, calls: Sequence[Call]) -> dict[str, float]:
+    """How strongly each layer depends on t: |r| of its range and t, times the logarithm of its largest range over its
+    smallest; 0 where either says that there is nothing to gain."""
+    seen = record(net, plan(net, calls[0]), calls, TIMES)
+    return {name: abs(parts[0].correlation()) * math.log(parts[0].ratio()) for name, parts in seen.items()}
+
+
+def group_rows(net: nn.Module, calls: Sequence[Call], judge: Judge) -> Iterator[ReportRow]:
+    """Where steps that know the time gain: the layers in thirds, by how strongly they depend on t. Each third alone has
+    a step of its own for each t, all the others one step; the error is told beside that of one step for all, and as the
+    share of it that is gained."""
+    strengths = dependence(net, calls)
+    ordered = sorted(strengths, key=lambda name: strengths[name])
+    recipe = Recipe(*GROUPED_BITS, calls)
+    bits = bits_name(*GROUPED_BITS)
+    static = judge.eps_mse(timed_where(net, recipe, ()))
+    for index, group in enumerate(GROUPS):
+        names = ordered[index * len(ordered) // len(GROUPS) : (index + 1) * len(ordered) // len(GROUPS)]
+        timed = judge.eps_mse(timed_where(net, recipe, names))
+        where = f"{bits}, the {len(names)} layers that depend {group} on t"
+        mean = sum(strengths[name] for name in names) / max(1, len(names))
+        yield ReportRow("time_dependence", mean, "", where)
+        values, base = timed.tolist(), float(static.mean())
+        low, high = bootstrap_mean(values, judge.seed)
+        yield ReportRow("eps_mse", float(timed.mean()), "", where, low, high, baseline=base, sense="lower")
+        gains = (1 - timed / static).tolist()
+        gain = sum(gains) / len(gains)
+        yield ReportRow("eps_mse_gained", gain, "share", where, *bootstrap_mean(gains, judge.seed), baseline=0.0)
+
+
+def sweep_rows(walks: PixelWalks, calls: Sequence[Call], runs: Path, base: Path, ask: Ask) -> Iterator[ReportRow]:
     """The same tables at other numbers of steps: PSNR to full precision, from the same noise."""
-    count = min(SWEPT_SAMPLES, ask.samples or SAMPLES[ask.preset])
-    labels = torch.arange(count) % len(model.classes)
+    model = walks.model
     nets = [
         (f"{bits_name(*bits)} {method.id}", method.apply(model.net, Recipe(*bits, calls)))
         for bits in SWEPT_BITS
@@ -140,10 +187,7 @@ def sweep_rows(model: PixelModel, calls: Sequence[Call], runs: Path, base: Path,
     swept = {f"{bits_name(*bits)} {name} trained" for bits in SWEPT_BITS for name in SWEPT_TRAINED}
     nets += [(name, net) for name, net in trained(model, runs, base) if name in swept]
     for steps in SWEEP[ask.preset]:
-        full = Walked.of(model, model.net, labels, steps, ask.seed)
+        few = replace(walks, labels=walks.labels[:SWEPT_SAMPLES], steps=steps)
+        full = few.walk(model.net, ask.seed)
         for name, net in nets:
-            yield Walked.of(model, net, labels, steps, ask.seed).psnr_row(full, f"{name}, {steps} steps", ask.seed)
-
-
-def _say(text: str) -> None:
-    print(f"[evaluate quant] {text}", flush=True)
+            yield psnr_row(few.walk(net, ask.seed), full, f"{name}, {steps} steps", ask.seed)

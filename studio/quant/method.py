@@ -48,8 +48,9 @@ class QuantMethod:
     simulated: rounds as if, and computes in float32: no speed and no memory are ever told of it. weight_bits,
     activation_bits: what can be chosen, the default first. apply(net, recipe) gives a quantized network of the same
     call signature; the given one is untouched. It raises InvalidInput for a network that it cannot take. requires: the
-    packages, by the names under which they are imported. The page names every method: their files import torch inside
-    functions only.
+    packages, by the names under which they are imported. pairs: the bits of weights and activations that go together,
+    where not all do. only: the name of the one model that the method was made for, if it was. The page names every
+    method: their files import torch inside functions only.
     """
 
     id: str
@@ -59,6 +60,8 @@ class QuantMethod:
     apply: Callable[[nn.Module, Recipe], nn.Module]
     requires: tuple[str, ...] = ()
     needs_cuda: bool = False
+    pairs: tuple[tuple[int, int], ...] = ()
+    only: str = ""
 
     @property
     def has_choice(self) -> bool:
@@ -98,7 +101,11 @@ def parse(quant_id: str, methods: Mapping[str, QuantMethod], field: str = "quant
     if read["weight"] is None:
         return QuantUse(method, method.weight_bits[0], method.activation_bits[0])
     weight = _bits("weight_bits", int(read["weight"]), method.weight_bits)
-    return QuantUse(method, weight, _bits("activation_bits", int(read["activation"]), method.activation_bits))
+    activation = _bits("activation_bits", int(read["activation"]), method.activation_bits)
+    if method.pairs and (weight, activation) not in method.pairs:
+        choices = ", ".join(f"w{w}a{a}" for w, a in method.pairs)
+        raise InvalidInput("not_a_choice", field=field, value=f"w{weight}a{activation}", choices=choices)
+    return QuantUse(method, weight, activation)
 
 
 def _bits(field: str, value: int, choices: Sequence[int]) -> int:

@@ -35,3 +35,10 @@ METHODS: tuple[QuantMethod, ...] = (
     *REAL,
     *(QuantMethod(one, True, SIMULATED_BITS, SIMULATED_BITS, partial(simulated, name=one)) for one in SIMULATED_IDS),
 )
+
+
+def running(device: str) -> list[QuantMethod]:
+    """The real methods that run on a device, each of them tried; without the one that changes nothing."""
+    from studio.quant.probe import probe
+
+    return [method for method in REAL if method is not plain.FP32 and probe(method, device) is None]

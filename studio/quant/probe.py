@@ -20,9 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def probe(method: QuantMethod, device: str) -> StudioError | None:
-    """Why a method does not run on a device, or None. Uses the method's default bits."""
+    """Why a method does not run on a device, or None. Uses the method's default bits. One that was made for a single
+    model is not tried: it is that model's own code."""
     try:
         require_backend(method, device)
+        if method.only:
+            return None
         error = tried(method, device)
     except StudioError as refused:
         return refused

@@ -16,13 +16,14 @@ steps of the smallest squared error, but for minmax, whose cut nothing off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from studio.diffusion.clock import Clock
+from studio.diffusion.observe import plan
 from studio.diffusion.quantize import Grid, lsq, min_max, mse_search
 from studio.diffusion.quantizers import DynamicQuantizer, TableQuantizer
 from studio.diffusion.seen import Seen
@@ -132,6 +133,21 @@ def fitted(seen: Sequence[Seen], s0: Tensor, z: Tensor, grid: Grid, T: int) -> l
     for number, network in enumerate(networks):
         network.load_state_dict({name: value[number].detach() for name, value in stacked.items()})
     return networks
+
+
+def timed_where(net: nn.Module, recipe: Recipe, names: Collection[str]) -> nn.Module:
+    """Like tdq_ptq in the layers of these names, like mse in all others."""
+
+    def mixed(seen: Sequence[Seen], grid: Grid, clock: Clock) -> list[nn.Module]:
+        inside = [name in names for name in order]
+        timed = iter(function_of_time([part for part, one in zip(seen, inside, strict=True) if one], grid, clock))
+        return [
+            next(timed) if one else smallest_error([part], grid, clock)[0]
+            for part, one in zip(seen, inside, strict=True)
+        ]
+
+    order = [site.name for site in plan(net, recipe.calibration[0]).sites]
+    return simulate(net, Wrapping(mixed if names else smallest_error, mse_search, every_call), recipe)
 
 
 def _row_range(rows: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

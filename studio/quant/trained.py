@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import InvalidInput
-from studio.quant.method import QuantMethod, Recipe
+from studio.quant.method import QuantMethod, Recipe, refuse
 
 if TYPE_CHECKING:
     from torch import nn
 
 RUNS, WEIGHTS = "runs.json", "quantized.safetensors"
+BASE = "pixel-ddpm"
 SHIPPED = {"lsq": "lsq_trained", "tdq": "tdq_trained"}
 
 
@@ -28,7 +28,7 @@ def trained_methods(folder: Path) -> tuple[QuantMethod, ...]:
         if places:
             weight, activation = (tuple(dict.fromkeys(column)) for column in zip(*places, strict=True))
             apply = partial(_read, method_id=method_id, places=places)
-            found.append(QuantMethod(method_id, True, weight, activation, apply))
+            found.append(QuantMethod(method_id, True, weight, activation, apply, pairs=tuple(places), only=BASE))
     return tuple(found)
 
 
@@ -37,17 +37,14 @@ def _bits(run: dict[str, Any]) -> tuple[int, int]:
 
 
 def _read(net: nn.Module, recipe: Recipe, method_id: str, places: dict[tuple[int, int], Path]) -> nn.Module:
-    """What was trained at these bits. Raises InvalidInput for bits at which nothing was, and for another network."""
+    """What was trained at these bits. Raises InvalidInput for another network."""
     from safetensors.torch import load_file
 
     from studio.diffusion.exported import unpack
     from studio.quant.simulated import TIMES
 
     bits = recipe.weight_bits, recipe.activation_bits
-    if bits not in places:
-        choices = ", ".join(f"w{weight}a{activation}" for weight, activation in places)
-        raise InvalidInput("not_a_choice", field="quant_id", value=f"w{bits[0]}a{bits[1]}", choices=choices)
     try:
         return unpack(net, load_file(places[bits] / WEIGHTS), *bits, TIMES)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise InvalidInput("quant_cannot.not_its_base", field="quant_id", method=method_id) from error
+        raise refuse(method_id, "not_its_base") from error

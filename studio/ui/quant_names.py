@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from studio.engine.comparison import Measured
 from studio.errors import StudioError
+from studio.quant.method import QuantMethod, QuantUse
 from studio.text import t
 from studio.ui.text import describe
 from studio.ui.widgets import plain
@@ -39,7 +39,7 @@ def decibels(value: float) -> str:
     return "∞" if value > MOST_DECIBELS else f"{value:.1f}"
 
 
-def choices(methods: Iterable[Any], language: str = "en") -> list[tuple[str, str]]:
+def choices(methods: Iterable[QuantMethod], language: str = "en") -> list[tuple[str, str]]:
     """What can be compared: a name and an id of every method, the simulated ones with some bits each.
 
     The names are the same in every language, but for a sign of what is simulated.
@@ -50,7 +50,8 @@ def choices(methods: Iterable[Any], language: str = "en") -> list[tuple[str, str
         if not method.simulated:
             offered.append((name, method.id))
             continue
-        offered += [(f"≈ {name} W{w}A{a}", f"{method.id}-w{w}a{a}") for w, a in OFFERED_BITS]
+        pairs = method.pairs or OFFERED_BITS
+        offered += [(f"≈ {name} W{w}A{a}", QuantUse(method, w, a).id) for w, a in pairs]
     return offered
 
 

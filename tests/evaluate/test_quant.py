@@ -10,15 +10,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from studio.diffusion.observe import plan
+from studio.diffusion.quantizers import QuantizedLayer
 from studio.engine.pixel import PixelModel
 from studio.errors import ModelUnavailable
 from studio.evaluate import quant, quant_measures
 from studio.evaluate.ask import Ask
-from studio.evaluate.quant_measures import Drawn, Judge, Walked, gain_rows, rows_of
+from studio.evaluate.pixel import truth_of
+from studio.evaluate.quant_measures import Drawn, Judge, gain_rows, rows_of
+from studio.evaluate.quant_walks import PixelWalks, Real
 from studio.evaluate.report import Report
 from studio.perception.measure import Measure
 from studio.perception.network import frechet_distance
 from studio.quant import simulated_methods
+from studio.quant.method import Recipe
+from studio.quant.methods import running
 from studio.quant.simulated_methods import SIMULATED
 from studio.train import ddpm, perception, places, tdq
 from studio.train.run import Options
@@ -45,6 +51,17 @@ def report(models: Path) -> Report:
         return quant.run(SimpleNamespace(models_dir=models), Ask(preset="smoke"))
 
 
+def walks_of(models: Path, count: int, steps: int) -> PixelWalks:
+    labels = torch.arange(count)
+    return PixelWalks(Measure.load(models / "perception"), PixelModel.load(models / "ddpm"), labels, steps)
+
+
+def judge_of(models: Path, count: int, steps: int) -> Judge:
+    walks = walks_of(models, count, steps)
+    truth = truth_of(walks.eye, walks.model.side, count, 0)
+    return Judge(walks, walks.model.net, Real(truth.features, truth.floor), 0)
+
+
 def value(report: Report, name: str, where: str) -> float:
     (row,) = [row for row in report.rows if (row.name, row.where) == (name, where)]
     return row.value
@@ -66,7 +83,11 @@ def test_the_preflight_comes_first_and_tells_of_every_layer(report: Report, mode
 def test_every_method_and_every_trained_run_has_its_rows(report: Report):
     wheres = {row.where for row in report.rows if row.name == "eps_mse"}
     simulated = {f"{bits} {method.id}" for bits in ("W8A8", "W8A3") for method in SIMULATED}
-    assert wheres == simulated | {"W4A4 lsq-0 trained", "W4A4 tdq-0 trained"}
+    real = {method.id for method in running("cpu")}
+    groups = {row.where for row in report.rows if row.name == "time_dependence"}
+    assert len(groups) == 3 and {"openvino_int8", "bf16"} <= real
+    assert wheres == simulated | real | groups | {"W4A4 lsq-0 trained", "W4A4 tdq-0 trained"}
+    wheres -= groups
     for name in ("psnr", "ssim", "fd_world"):
         assert wheres <= {row.where for row in report.rows if row.name == name}
 
@@ -91,7 +112,7 @@ def test_every_row_that_is_a_mean_has_an_interval_that_holds_it(report: Report):
 
 def test_the_distance_stands_between_full_precision_and_the_floor(report: Report):
     full = value(report, "fd_world", "full precision")
-    rows = [row for row in report.rows if row.name == "fd_world" and not row.where.startswith("full")]
+    rows = [row for row in report.rows if row.name == "fd_world" and not row.where.startswith("full precision")]
     assert {row.baseline for row in rows} == {full} and len({row.ceiling for row in rows}) == 1
 
 
@@ -109,38 +130,36 @@ def test_the_report_is_one_object_of_json(report: Report):
 
 
 def test_full_precision_against_itself_is_no_difference(models: Path):
-    model = PixelModel.load(models / "ddpm")
-    judge = Judge(Measure.load(models / "perception"), model, 3, 0, 2)
-    itself = judge.drawn(model.net)
+    judge = judge_of(models, 3, steps=2)
+    itself = judge.drawn(judge.net)
     assert float(itself.eps_mse.max()) < 1e-10
     assert float(itself.psnr.min()) > 90 and float(itself.ssim.min()) > 0.999
     rows = {row.name: row for row in rows_of("itself", itself, judge)}
     assert rows["fd_world"].value == pytest.approx(judge.full_distance, rel=1e-3)
-    assert judge.full_distance == frechet_distance(judge.features, judge.truth.features)
+    assert judge.full_distance == frechet_distance(judge.features, judge.real.features)
 
 
 def test_the_guesses_are_compared_at_what_full_precision_met(models: Path):
-    model = PixelModel.load(models / "ddpm")
-    judge = Judge(Measure.load(models / "perception"), model, 2, 0, 3)
+    judge = judge_of(models, 2, steps=3)
 
     class Off(torch.nn.Module):
         def forward(self, xt, t, labels):  # type: ignore[no-untyped-def]
-            return model.net(xt, t, labels) + 0.5
+            return judge.net(xt, t, labels) + 0.5
 
     assert judge.drawn(Off()).eps_mse.tolist() == pytest.approx([0.25, 0.25], rel=1e-4)
-    assert judge.full.times == (999, 666, 332)
+    assert [int(call[0][1][0]) for call in judge.full.calls] == [999, 666, 332]
+    (x, t, labels), _ = judge.full.calls[1]
     with torch.inference_mode():
-        answers = model.net(judge.full.inputs[1], torch.full((2,), 666), judge.truth.labels)
-    assert torch.allclose(answers, judge.full.guesses[1], atol=1e-5)
+        assert torch.allclose(judge.net(x, t, labels), judge.answers[1], atol=1e-5)
 
 
 def test_a_picture_s_noise_is_its_own_whatever_the_batch(models: Path, monkeypatch: pytest.MonkeyPatch):
-    model, labels = PixelModel.load(models / "ddpm"), torch.tensor([0, 1, 2])
-    together = Walked.of(model, model.net, labels, 2, 0)
-    monkeypatch.setattr("studio.evaluate.quant_measures.BATCH", 2)
-    apart = Walked.of(model, model.net, labels, 2, 0)
+    walks = walks_of(models, 3, steps=2)
+    together = walks.walk(walks.model.net, 0)
+    monkeypatch.setattr("studio.evaluate.quant_walks.BATCH", 2)
+    apart = walks.walk(walks.model.net, 0)
     assert torch.allclose(together.pictures, apart.pictures, atol=1e-4)
-    assert len(apart.inputs) == 2 and apart.inputs[0].shape == (3, 3, 32, 32)
+    assert len(apart.calls) == 2 and apart.calls[0][0][0].shape == (2, 3, 32, 32)
 
 
 def test_gains_are_picture_by_picture():
@@ -171,3 +190,18 @@ def test_runs_from_another_base_are_refused(models: Path, tmp_path: Path, monkey
 def test_without_the_ddpm_it_is_named(tmp_path: Path):
     with pytest.raises(ModelUnavailable, match="ddpm"):
         quant.run(SimpleNamespace(models_dir=tmp_path), Ask(preset="smoke"))
+
+
+def test_groups_of_layers_are_told_from_the_least_to_the_most_dependent(report: Report):
+    strengths = [row.value for row in report.rows if row.name == "time_dependence"]
+    assert strengths == sorted(strengths) and len(strengths) == 3
+    assert len([row for row in report.rows if row.name == "eps_mse_gained"]) == 3
+
+
+def test_only_the_named_layers_have_steps_that_know_the_time(models: Path):
+    walks = walks_of(models, 2, steps=4)
+    calls = walks.walk(walks.model.net, 1).calls
+    names = [site.name for site in plan(walks.model.net, calls[0]).sites][:2]
+    made = simulated_methods.timed_where(walks.model.net, Recipe(8, 4, calls), names)
+    tables = {name: part.inputs.steps for name, part in made.named_modules() if isinstance(part, QuantizedLayer)}
+    assert {name for name, s in tables.items() if s.unique().numel() > 1} == {*names}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from studio.perception.network import FEATURES, SIDE, Eye, as_input, frechet_distance
+from studio.perception.network import FEATURES, SIDE, Eye, as_input, frechet_distance, precision_recall
 
 
 def test_the_eye_reads_every_attribute_of_every_picture():
@@ -69,3 +69,22 @@ def test_the_distance_is_symmetric_and_defined_for_fewer_samples_than_features()
     a, b = torch.randn(8, 20, generator=generator), torch.randn(8, 20, generator=generator) * 2
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-6)
     assert frechet_distance(a, b) > 0
+
+
+def test_a_set_covers_itself_and_nothing_that_is_far_away():
+    a = torch.randn(60, 5, generator=torch.Generator().manual_seed(3))
+    assert precision_recall(a, a) == (1, 1)
+    assert precision_recall(a, a + 100) == (0, 0)
+
+
+def test_who_draws_one_of_two_kinds_is_precise_and_misses_half():
+    generator = torch.Generator().manual_seed(4)
+    one, other = (torch.randn(80, 3, generator=generator) + shift for shift in (0, 50))
+    again = torch.randn(80, 3, generator=generator)
+    precision, recall = precision_recall(again, torch.cat([one, other]))
+    assert precision > 0.8 and 0.4 < recall <= 0.5
+
+
+def test_neighbours_are_asked_for_only_where_there_are_enough():
+    with pytest.raises(ValueError, match="3 neighbours"):
+        precision_recall(torch.zeros(3, 2), torch.zeros(9, 2))

@@ -15,6 +15,7 @@ from studio.diffusion.observe import plan, record
 from studio.diffusion.tdq import fourier_codes
 from studio.errors import InvalidInput
 from studio.quant.method import Recipe, parse
+from studio.quant.quantizers import Quantizers
 from studio.quant.simulated import TIMES
 from studio.quant.trained import RUNS, WEIGHTS, trained_methods
 from tests.quant.networks import asked, diffusers_network, own_network
@@ -55,8 +56,14 @@ def test_what_was_trained_takes_the_base_s_place_and_leaves_it(folder: Path):
 
 
 def test_bits_at_which_nothing_was_trained_are_refused(folder: Path):
+    methods = {method.id: method for method in trained_methods(folder)}
     with pytest.raises(InvalidInput, match="w4a4, w3a3"):
-        trained_methods(folder)[1].apply(own_network()[0], Recipe(4, 3))
+        parse("tdq_trained-w4a3", methods)
+    assert methods["tdq_trained"].pairs == ((4, 4), (3, 3))
+
+
+def test_it_is_offered_without_being_tried_on_another_network(folder: Path):
+    assert Quantizers(trained_methods(folder)).why_not("tdq_trained") is None
 
 
 def test_another_network_is_refused_by_name(folder: Path):
