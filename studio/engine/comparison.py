@@ -8,11 +8,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from studio.engine.calibration import Call
+from studio.engine.comparison_distances import NOT_MEASURED, Distances
 from studio.engine.comparison_inside import Inside, LayerErrors, errors_of, inside_of
 from studio.engine.comparison_subjects import FULL, Subject, Variant
 from studio.engine.memory import PeakMeter, storage_bytes
@@ -48,7 +49,8 @@ class Measured:
 
     error: the mean square by which the network's answers differ, on the calls of the full-precision walk; by_time:
     the same for each t, noisiest first; psnr, ssim: of the picture to that of full precision; layers: where in the
-    network the error arises, where its layers can be listened to.
+    network the error arises, where its layers can be listened to; fd_world: of many pictures, as it was last measured
+    of these weights, None where it was not.
     """
 
     quant_id: str
@@ -65,6 +67,7 @@ class Measured:
     ssim: float
     spent: Spent | None
     layers: LayerErrors | None = field(default=None, repr=False)
+    fd_world: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reference:
-    """A full-precision walk: the network, its picture, what it was asked and what it answered."""
+    """A full-precision walk: the network, its picture, what it was asked and what it answered. distances: FD-world of
+    variants of its weights, by their ids."""
 
     net: Any
     picture: Image
     calls: Sequence[Call]
     answers: Sequence[torch.Tensor]
+    distances: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class Comparison:
     subject: Subject
     quant_ids: tuple[str, ...]
     timed_pictures: int = TIMED_PICTURES
+    distances: Distances = NOT_MEASURED
 
     def __post_init__(self) -> None:
         count = len(self.quant_ids)
@@ -113,7 +119,7 @@ class Comparison:
             if method.only not in ("", self.subject.name):
                 raise InvalidInput("quant_cannot.not_its_base", field="rows", method=method.id)
         with context.registry.lane, self.subject.open(FULL, context) as full:
-            reference = referred(full)
+            reference = referred(full, self.distances)
             inside = inside_of(reference.net, reference.calls)
         rows: list[Measured] = []
         for index, quant_id in enumerate(self.quant_ids, start=1):
@@ -147,10 +153,11 @@ class Comparison:
             ssim=ssim,
             spent=spent,
             layers=errors_of(reference.net, variant.net, reference.calls),
+            fd_world=reference.distances.get(use.id),
         )
 
 
-def referred(full: Variant) -> Reference:
+def referred(full: Variant, distances: Distances) -> Reference:
     """Draw once in full precision, and ask again what the network was asked."""
     import torch
 
@@ -158,7 +165,7 @@ def referred(full: Variant) -> Reference:
     picture = full.draw(calls)
     with torch.inference_mode():
         answers = [answer(full.net, call) for call in calls]
-    return Reference(full.net, picture, calls, answers)
+    return Reference(full.net, picture, calls, answers, distances.of_weights(full.sha256))
 
 
 def answer(net: Any, call: Call) -> torch.Tensor:

@@ -12,18 +12,33 @@ from studio.engine.calibration import Call
 if TYPE_CHECKING:
     import torch
 
+    from studio.diffusion.seen import Seen
+
 T = 1_000
 MOST_CALLS = 40
 LISTENED_CALLS = 8
 """To so many calls, evenly over the walk, layers are compared at."""
 MOST_SAMPLES = 2_000
+SPREAD_TIMES, SPREAD_BINS = 9, 48
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the values that go into one layer are spread, at some times. times: falling; values: the middles of equal
+    bins; shares: (times, bins), how much of what comes at a time lies in each."""
+
+    layer: str
+    times: tuple[int, ...]
+    values: tuple[float, ...]
+    shares: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Inside:
     """Of the full-precision network. layers: names in the order in which they are reached; times: falling;
     ranges: (layers, times), largest less smallest activation that goes in; correlation: Pearson's r of range and t;
-    ratio: largest range over smallest. samples: some values of what goes into each layer, over all times."""
+    ratio: largest range over smallest. samples: some values of what goes into each layer, over all times; spread:
+    of the layer whose range moves most."""
 
     layers: tuple[str, ...]
     times: tuple[int, ...]
@@ -31,6 +46,7 @@ class Inside:
     correlation: tuple[float, ...]
     ratio: tuple[float, ...]
     samples: dict[str, tuple[float, ...]]
+    spread: Spread
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,7 @@ def inside_of(net: Any, calls: Sequence[Call]) -> Inside:
     seen = {name: found[0] for name, found in record(net, chosen, _evenly(calls, MOST_CALLS), T).items()}
     times = tuple(sorted({t for one in seen.values() for t in one.t.tolist()}, reverse=True))
     ranges = [tuple(float(one.range[one.t == t].mean()) for t in times) for one in seen.values()]
+    moving = max(seen, key=lambda name: seen[name].ratio())
     return Inside(
         layers=tuple(seen),
         times=times,
@@ -62,7 +79,24 @@ def inside_of(net: Any, calls: Sequence[Call]) -> Inside:
         correlation=tuple(one.correlation() for one in seen.values()),
         ratio=tuple(one.ratio() for one in seen.values()),
         samples={name: _few(one.values) for name, one in seen.items()},
+        spread=spread_of(moving, seen[moving]),
     )
+
+
+def spread_of(layer: str, seen: Seen) -> Spread:
+    """At SPREAD_TIMES times, evenly over those that were seen."""
+    import torch
+
+    times = sorted(set(seen.t.tolist()), reverse=True)
+    chosen = sorted(
+        {times[round(one)] for one in torch.linspace(0, len(times) - 1, SPREAD_TIMES).tolist()}, reverse=True
+    )
+    low, high = float(seen.low.min()), float(seen.high.max())
+    width = max(high - low, 1e-12) / SPREAD_BINS
+    bins = ((seen.centres - low) / width).long().clamp(0, SPREAD_BINS - 1)  # (calls, BINS)
+    found = torch.zeros(len(seen.t), SPREAD_BINS).scatter_add_(1, bins, seen.shares)
+    shares = tuple(tuple(found[seen.t == t].mean(0).tolist()) for t in chosen)
+    return Spread(layer, tuple(chosen), tuple(low + (i + 0.5) * width for i in range(SPREAD_BINS)), shares)
 
 
 def _few(values: torch.Tensor) -> tuple[float, ...]:

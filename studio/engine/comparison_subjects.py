@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,7 @@ from studio.engine.quantized import Quantizers
 from studio.engine.strengths import Quiet
 from studio.errors import InvalidInput
 from studio.events import Context, Loading
+from studio.lineage import weights_sha256
 from studio.types import MAX_SEED, GenerationRequest, Precision, Task
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ CALIBRATED_PICTURES, CALIBRATED_STEPS, CALIBRATED_GAMMA = 8, 40, 2.0
 @dataclass(frozen=True)
 class Variant:
     """A network that is ready to draw. draw(calls) gives the picture; with a list, what the network is asked is written
-    into it."""
+    into it. sha256: of the weights that it was made of."""
 
     net: Any
     draw: Callable[[list[Call] | None], Image]
+    sha256: str
 
 
 class Subject(Protocol):
@@ -80,7 +82,8 @@ class TextSubject:
         if not context.registry.is_resident(key):
             context.emit(Loading(f"{wish.base_id}, {quant_id}"))
         with context.registry.lease(key) as lease:
-            yield Variant(lease.components.components["unet"], partial(_draw_text, wish, lease, context))
+            drawing = partial(_draw_text, wish, lease, context)
+            yield Variant(lease.components.components["unet"], drawing, lease.components.sha256)
 
 
 def _draw_text(request: GenerationRequest, lease: Lease, context: Context, calls: list[Call] | None) -> Image:
@@ -122,6 +125,11 @@ class PixelVariants:
             self._model = PixelModel.load(self._folder)
         return self._model
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights in full precision."""
+        return weights_sha256(self._folder)
+
     def has(self, quant_id: str) -> bool:
         return quant_id in self._kept
 
@@ -157,7 +165,7 @@ class PixelSubject:
         if not self.variants.has(quant_id):
             context.emit(Loading(f"{self.name}, {quant_id}"))
         net = self.variants.net(quant_id, context.registry.quantizers)
-        yield Variant(net, partial(self._draw, net, context))
+        yield Variant(net, partial(self._draw, net, context), self.variants.sha256)
 
     def _draw(self, net: Any, context: Context, calls: list[Call] | None) -> Image:
         from studio.engine.noising import to_picture

@@ -30,7 +30,7 @@ from studio.evaluate.ask import Ask
 from studio.evaluate.pixel import truth_of
 from studio.evaluate.quant_measures import Drawn, Judge, bits_name, gain_rows, rows_of, say
 from studio.evaluate.quant_walks import PixelWalks, Real, psnr_row
-from studio.evaluate.report import Report, ReportRow, bootstrap_mean, folder_sha256
+from studio.evaluate.report import Report, ReportRow, bootstrap_mean
 from studio.lineage import require_same, weights_sha256
 from studio.perception.measure import Measure
 from studio.quant.method import Recipe
@@ -86,7 +86,7 @@ def run(settings: Any, ask: Ask) -> Report:
         command="evaluate quant",
         rows=tuple(rows),
         model_id="ddpm",
-        model_sha256=folder_sha256(folder),
+        model_sha256=weights_sha256(folder),
         eye=eye.sha256,
         preset=ask.preset,
         seed=ask.seed,

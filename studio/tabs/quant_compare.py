@@ -10,6 +10,7 @@ import gradio as gr
 
 from studio.engine.blind import BlindGame, Game
 from studio.engine.comparison import MOST_ROWS, Comparison
+from studio.engine.comparison_distances import Distances
 from studio.errors import InvalidInput, StudioError
 from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
 from studio.tabs.text2img import request_of
@@ -143,7 +144,9 @@ def comparison(studio: Studio, subjects: Subjects, rows: object, **values: objec
     """The work of raw values from outside. Raises InvalidInput, and ModelUnavailable for a row without its backend."""
     quantizers = studio.registry.quantizers
     ids = tuple(quantizers.use(one, "rows").id for one in chosen(studio, rows))
-    return Comparison(subjects.make(**values), ids)
+    subject = subjects.make(**values)
+    distances = Distances.of_subject(studio.settings.models_dir, subject.name)
+    return Comparison(subject, ids, distances=distances)
 
 
 def chosen(studio: Studio, rows: object) -> list[str]:

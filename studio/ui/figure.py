@@ -65,7 +65,16 @@ class Bars:
     name: str = ""
 
 
-Part = Line | Dots | Arrows | Bars
+@dataclass(frozen=True)
+class Area:
+    """What lies within places, from each to the next and back to the first."""
+
+    points: Sequence[Place]
+    colour: int = 0
+    name: str = ""
+
+
+Part = Line | Dots | Arrows | Bars | Area
 
 
 def figure(
@@ -101,6 +110,9 @@ def _part(part: Part, x: Axis, y: Axis) -> str:
         case Dots(points=points, radius=radius):
             dots = (f"{x.share(a):.1f},{100 - y.share(b):.1f}" for a, b in points)
             return f'<path class="{kind} fig-dots" d="{"".join(_dot(dot, radius) for dot in dots)}"/>'
+        case Area(points=points):
+            path = "L".join(f"{a:.2f} {b:.2f}" for a, b in (_at(point, x, y) for point in points))
+            return f'<path class="{kind} fig-bars" d="M{path}z"/>'
         case Arrows(pairs=pairs):
             path = "".join(_arrow(_at(start, x, y), _at(end, x, y)) for start, end in pairs)
             return f'<path class="{kind} fig-arrow" d="{path}"/>'

@@ -11,7 +11,7 @@ from studio.engine.comparison import Measured
 from studio.engine.comparison_inside import Inside, LayerErrors
 from studio.text import t
 from studio.ui.curve import Axis
-from studio.ui.figure import Bars, Dots, Line, Part, even_ticks, figure
+from studio.ui.figure import Area, Bars, Dots, Line, Part, even_ticks, figure
 from studio.ui.quant_names import bits_of, decibels, method_name
 from studio.ui.widgets import plain
 
@@ -88,6 +88,25 @@ def ranges(inside: Inside, language: str) -> str:
     )
     heat = _heat(values, inside.times, 1.0, t("quant.ranges", language), language, signed=True)
     return f"{heat}<p class='studio-note'>{plain(told)}</p>"
+
+
+def violins(inside: Inside, language: str) -> str:
+    """How what goes into the layer whose range moves most is spread, at some times: as wide as it is frequent. Roots of
+    shares, so that rare large values, which a range is made of, can be seen."""
+    spread = inside.spread
+    half = 0.45 * (spread.times[0] - spread.times[-1]) / max(1, len(spread.times) - 1)
+    parts = []
+    for time, shares in zip(spread.times, spread.shares, strict=True):
+        most = max(shares) or 1.0
+        side = [((one / most) ** 0.5 * half, value) for one, value in zip(shares, spread.values, strict=True)]
+        parts.append(Area([(w - time, v) for w, v in side] + [(-w - time, v) for w, v in reversed(side)], 0))
+    low, high = spread.values[0], spread.values[-1]
+    y = Axis(t("quant.axis.value", language), low, max(high, low + 1e-9), even_ticks(low, high))
+    ends = -spread.times[0] - half, -spread.times[-1] + half
+    ticks = [(float(-one), str(one)) for one in spread.times[::2]]
+    x = Axis(t("quant.axis.t", language), ends[0], max(ends[1], ends[0] + 1.0), ticks)
+    drawn = figure(x, y, t("quant.violins", language), parts, height=PLOT_HEIGHT)
+    return titled("quant.violins", drawn, t("quant.violins_told", language, layer=spread.layer), language)
 
 
 def layer_errors(found: LayerErrors, language: str) -> str:

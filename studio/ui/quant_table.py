@@ -47,6 +47,7 @@ COLUMNS = (
     Column("error", lambda row: row.error, "{:.1e}".format, -1),
     Column("psnr", lambda row: row.psnr, decibels, 1),
     Column("ssim", lambda row: row.ssim, "{:.3f}".format, 1),
+    Column("fd_world", lambda row: row.fd_world, "{:.1f}".format, -1),
 )
 
 

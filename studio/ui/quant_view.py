@@ -63,7 +63,9 @@ def _inside(rows: tuple[Measured, ...], inside: Inside, language: str) -> str:
     error = plots.by_time(rows, language)
     by_time = f"<h4>{plain(t('quant.by_time', language))}</h4>{error}" if error else ""
     own = "".join(_layers(index, row, inside, language) for index, row in enumerate(rows))
-    body = f'<div class="quant-two"><div>{plots.ranges(inside, language)}</div><div>{by_time}</div></div>{own}'
+    figures = (plots.ranges(inside, language), plots.violins(inside, language), by_time)
+    told = "".join(f"<div>{one}</div>" for one in figures if one)
+    body = f'<div class="quant-two">{told}</div>{own}'
     title = plain(t("quant.inside", language))
     return f'<details class="studio-lights quant-inside"><summary>{title}</summary>{body}</details>'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from studio.engine import comparison_subjects
 from studio.engine.blind import BlindGame
 from studio.engine.comparison import Comparison, Measured, likeness
+from studio.engine.comparison_distances import Distances
 from studio.engine.comparison_subjects import PixelSubject, PixelVariants, Subject, TextSubject, pixel_calls
 from studio.engine.jobs import JobQueue
 from studio.engine.loaders import FolderLoader
@@ -88,6 +90,48 @@ def test_the_error_is_told_for_every_step_of_the_walk(quantizing: Registry, subj
     assert all(len(set(steps)) == 1 and steps[0] > 0 for steps in static.steps.values())  # one step at all times
     assert len(compared.inside.ranges) == len(compared.inside.layers)
     assert all(ratio >= 1 for ratio in compared.inside.ratio)
+    spread = compared.inside.spread
+    assert compared.inside.ratio[compared.inside.layers.index(spread.layer)] == max(compared.inside.ratio)
+    assert list(spread.times) == sorted(spread.times, reverse=True) and len(spread.times) == len(spread.shares)
+    assert all(math.fsum(line) == pytest.approx(1, abs=1e-5) for line in spread.shares)
+
+
+def test_the_distance_is_that_of_these_weights_alone(quantizing: Registry, variants: PixelVariants):
+    subject = PixelSubject(Walk("car", 2, "ddim", "beta_tilde", 2.0, 5), variants)
+    told = {"bf16": 4.5, "mse-w8a4": 9.0}
+    for sha256, expected in ((variants.sha256, [4.5, 9.0]), ("another", [None, None])):
+        distances = Distances(sha256, told, 128)
+        compared = Comparison(subject, ("bf16", "mse-w8a4"), 1, distances).run(Listener(quantizing))
+        assert [row.fd_world for row in compared.rows] == expected
+
+
+def test_distances_are_read_from_what_evaluate_quant_answered(tmp_path: Path):
+    wheres = ("full precision", "full precision, other noise", "openvino_int8", "W8A5 tdq_ptq", "W4A4 tdq-0 trained")
+    others = ("W4A4 tdq-0-shuffled trained", "W4A4 lsq-1 trained")
+    rows = [{"name": "fd_world", "where": where, "value": i} for i, where in enumerate((*wheres, *others))]
+    rows.append({"name": "psnr", "where": "bf16", "value": 40})
+    answer = {"model": {"sha256": "ab"}, "samples": 128, "rows": rows}
+    assert Distances.of_subject(tmp_path, "pixel-ddpm").of_weights("") == {}
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations" / "quant-pixel-ddpm.json").write_text(json.dumps(answer), encoding="utf-8")
+    found = Distances.of_subject(tmp_path, "pixel-ddpm")
+    assert found.of_weights("ab") == {"fp32": 0, "openvino_int8": 2, "tdq_ptq-w8a5": 3, "tdq_trained-w4a4": 4}
+    assert (found.of_weights("cd"), found.pictures) == ({}, 128)
+
+
+def test_a_method_that_was_made_for_another_model_is_refused_before_anything_is_drawn(quantizing: Registry):
+    only = QuantMethod("only", True, (8, 4), (8, 4), lambda net, recipe: net, pairs=((8, 4), (4, 4)), only="pixel-ddpm")
+    quantizing.quantizers, before = Few((*METHODS, only)), quantizing.quantizers
+    own = {"width": 64, "height": 64, "num_inference_steps": 1, "guidance_scale": 1.0}
+    context = Listener(quantizing)
+    try:
+        with pytest.raises(InvalidInput) as refused:
+            subject = TextSubject(GenerationRequest("little-world", "a red house", 7, **own))
+            Comparison(subject, ("fp32", "only-w4a4")).run(context)
+    finally:
+        quantizing.quantizers = before
+    assert (refused.value.key, refused.value.values["field"]) == ("quant_cannot.not_its_base", "rows")
+    assert context.events == []
 
 
 def test_openvino_is_not_listened_to_inside(quantizing: Registry, subject: Subject):

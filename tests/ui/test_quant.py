@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from studio.engine.blind import Pair
 from studio.engine.comparison import Measured, Spent
-from studio.engine.comparison_inside import Inside, LayerErrors
+from studio.engine.comparison_inside import Inside, LayerErrors, Spread
 from studio.errors import ModelUnavailable
 from studio.quant.methods import METHODS
 from studio.text import LANGUAGES
@@ -28,7 +29,13 @@ LAYERS = LayerErrors(
     ("first", "second"), TIMES, ((0.1, 0.2, 0.3), (0.0, 0.1, 0.5)), {"first": (0.1, 0.2, 0.4)}, {"first": 2.0}, 16
 )
 INSIDE = Inside(
-    ("first", "second"), TIMES, ((1.0, 2.0, 4.0), (3.0, 3.0, 3.0)), (0.9, 0.1), (4.0, 1.0), {"first": (-0.5, 0.0, 1.0)}
+    ("first", "second"),
+    TIMES,
+    ((1.0, 2.0, 4.0), (3.0, 3.0, 3.0)),
+    (0.9, 0.1),
+    (4.0, 1.0),
+    {"first": (-0.5, 0.0, 1.0)},
+    Spread("first", TIMES, (-0.5, 0.0, 0.5), ((0.0, 1.0, 0.0), (0.2, 0.6, 0.2), (0.5, 0.25, 0.25))),
 )
 
 
@@ -122,6 +129,23 @@ def test_steps_and_number_line_are_of_the_layer_that_moves_most():
         ROWS[2], INSIDE, "en"
     )
     assert plots.steps(ROWS[1], INSIDE, "en") == plots.number_line(ROWS[1], INSIDE, "en") == ""
+
+
+def test_a_violin_stands_at_each_time_and_is_widest_where_most_values_are():
+    html = plots.violins(INSIDE, "en")
+    paths = re.findall(r'fig-bars" d="M([^z]*)z"', html)
+    assert len(paths) == len(TIMES) and "first: each shape" in html
+    for path, widest in zip(paths, (1, 1, 0), strict=True):
+        places = [tuple(map(float, place.split())) for place in path.split("L")]
+        widths = [places[i][0] - places[-1 - i][0] for i in range(3)]
+        assert max(widths) == widths[widest] > 0 and min(widths) >= 0
+
+
+def test_the_distance_is_told_where_it_was_measured():
+    rows = (ROWS[0], replace(ROWS[1], fd_world=5.25))
+    lines = cells(table(rows, "en"))
+    assert [line[-1] for line in lines] == [NONE, "5.2"]
+    assert [one["fd_world"] for one in as_json(rows)] == [None, 5.25]
 
 
 def test_ranges_are_told_in_numbers():
