@@ -1,7 +1,10 @@
 """OpenVINO on a CPU: float32, bfloat16, and int8 for weights and activations of convolutions and linear layers.
 
 The int8 network is calibrated by NNCF on the network's own sampling trajectories: the ranges of activations are what
-they are while it draws, not what random inputs would make of them.
+they are while it draws, not what random inputs would make of them. They are taken whole, from the smallest to the
+largest value of all calls (the mean over calls, NNCF's own choice, cuts off what is rare and large: the worst of twelve
+pictures was 28 dB from full precision's, and is 35 so); the first and the last convolution stay in full precision, as
+in the simulated methods.
 """
 
 from __future__ import annotations
@@ -68,6 +71,7 @@ def _quantize(model: Any, inputs: list[list[Any]]) -> Any:
     import logging
 
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.ERROR)  # set_log_level would mute all handlers that it finds
     with contextlib.redirect_stdout(io.StringIO()):
@@ -76,7 +80,17 @@ def _quantize(model: Any, inputs: list[list[Any]]) -> Any:
             nncf.Dataset(inputs, lambda one: one),
             subset_size=len(inputs),
             model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(names=ends(model)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
+
+
+def ends(model: Any) -> list[str]:
+    """The names of the first and the last convolution, in the order in which they are reached."""
+    found = [one.get_friendly_name() for one in model.get_ordered_ops() if one.get_type_name() == "Convolution"]
+    return list(dict.fromkeys([*found[:1], *found[-1:]]))
 
 
 def _inputs(call: Call, config: Any) -> list[Any]:

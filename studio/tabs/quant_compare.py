@@ -15,7 +15,8 @@ from studio.errors import InvalidInput, StudioError
 from studio.events import Decoding, Done, Event, Failed, Loading, Queued, Row, Step, Stopped
 from studio.tabs.text2img import request_of
 from studio.text import t
-from studio.types import Tab
+from studio.types import ModelSpec, Tab, Task
+from studio.ui.models import draw_model_choice
 from studio.ui.quant_names import choices, method_name, unavailable
 from studio.ui.quant_pictures import card_of
 from studio.ui.quant_table import as_json
@@ -46,8 +47,13 @@ class Subjects:
         self._studio = studio
         self._variants: PixelVariants | None = None
 
-    def make(self, model: object, prompt: object, kind: object, steps: object, seed: object) -> Subject:
-        """What the fields name. Raises InvalidInput that names the field and its limit."""
+    def make(
+        self, model: object, prompt: object, kind: object, steps: object, seed: object, base_id: object = TEXT
+    ) -> Subject:
+        """What the fields name. base_id: which text-to-image model, where `model` says no more than that it is one.
+
+        Raises InvalidInput that names the field and its limit.
+        """
         from studio.engine.comparison_subjects import PixelSubject, PixelVariants, TextSubject
         from studio.engine.walking import Walk
 
@@ -55,7 +61,7 @@ class Subjects:
             if self._variants is None:
                 self._variants = PixelVariants(self._studio.settings.models_dir / FOLDER)
             return PixelSubject(Walk(kind, steps, "ddim", "beta_tilde", GAMMA, seed), self._variants)
-        specs = self._studio.specs
+        specs, model = self._studio.specs, base_id if model == TEXT else model
         if model not in specs:
             raise InvalidInput(
                 "not_a_choice", field="model", value=str(model)[:40], choices=", ".join((*specs, PIXELS))
@@ -64,6 +70,11 @@ class Subjects:
         settings = {"width": own.width, "height": own.height, "guidance_scale": own.guidance_scale}
         named = {"base_id": model, "prompt": prompt, "num_inference_steps": steps, "seed": seed}
         return TextSubject(request_of(specs, **named, **settings, scheduler=own.scheduler.value))
+
+
+def drawing(studio: Studio) -> dict[str, ModelSpec]:
+    """The models that draw from a text."""
+    return {name: spec for name, spec in studio.specs.items() if Task.TEXT_TO_IMAGE in spec.tasks}
 
 
 def build(services: Services) -> None:
@@ -101,9 +112,9 @@ def build(services: Services) -> None:
 
 def _draw_fields(services: Services) -> dict[str, Any]:
     """The model, what it draws, and the rows."""
-    models = [(services.studio.specs[TEXT].name if TEXT in services.studio.specs else TEXT, TEXT)]
-    models.append((label("quant.model.pixels"), PIXELS))
+    models = [(label("quant.model.text"), TEXT), (label("quant.model.pixels"), PIXELS)]
     model = gr.Radio(models, value=TEXT, label=label("quant.model"), elem_id="quant-model")
+    base_id = draw_model_choice(services, drawing(services.studio), "quant-base")
     prompt = prompt_box("text2img.prompt", 2, "quant-prompt")
     prompt.value = USUAL_PROMPT
     kinds = [(label(f"maths.kind.{kind}"), kind) for kind in KINDS]
@@ -121,16 +132,21 @@ def _draw_fields(services: Services) -> dict[str, Any]:
         info=label("quant.rows_info"),
         elem_id="quant-rows",
     )
-    return {"model": model, "prompt": prompt, "kind": kind, "steps": steps, "seed": seed, "rows": rows}
+    asked = {"prompt": prompt, "kind": kind, "steps": steps, "seed": seed, "rows": rows}
+    return {"model": model, "base_id": base_id, **asked}
 
 
 def _connect(services: Services, fields: dict[str, Any], missing: gr.HTML) -> None:
     """The fields follow the model; what does not run here is found when the tab is first opened."""
 
     def follow_model(model: str) -> dict[Any, Any]:
-        return {fields["prompt"]: gr.update(visible=model == TEXT), fields["kind"]: gr.update(visible=model == PIXELS)}
+        text = model == TEXT
+        several = len({*drawing(services.studio)} & {*services.studio.places.present()}) > 1
+        shown = {"base_id": text and several, "prompt": text, "kind": not text}
+        return {fields[name]: gr.update(visible=visible) for name, visible in shown.items()}
 
-    fields["model"].input(follow_model, fields["model"], [fields["prompt"], fields["kind"]], **INSTANT)
+    followers = [fields[name] for name in ("base_id", "prompt", "kind")]
+    fields["model"].input(follow_model, fields["model"], followers, **INSTANT)
 
     def look(request: gr.Request) -> str:
         quantizers = services.studio.registry.quantizers

@@ -11,7 +11,7 @@ from studio.errors import InvalidInput
 from studio.quant.coverage import coverage
 from studio.quant.method import QuantMethod, QuantUse, is_there
 from studio.quant.methods import REAL
-from studio.quant.openvino_methods import MOST_CALLS, chosen
+from studio.quant.openvino_methods import MOST_CALLS, chosen, ends
 from studio.quant.probe import probe, tiny
 
 MOST_ERROR = {
@@ -132,3 +132,13 @@ def test_openvino_refuses_a_network_of_another_kind(name: str):
     with pytest.raises(InvalidInput) as raised:
         named(name).apply(torch.nn.Linear(2, 2), use_of(named(name)).recipe(()))
     assert raised.value.key == "quant_cannot.other_network"
+
+
+def test_the_first_and_the_last_convolution_stay_in_full_precision():
+    net, calls = tiny("cpu")
+    model = named("openvino_int8").apply(net, use_of(named("openvino_int8")).recipe(calls)).model
+    convolutions = {op.get_friendly_name(): op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"}
+    rounded = [op.input_value(0).get_node().get_type_name() == "FakeQuantize" for op in convolutions.values()]
+    assert not rounded[0] and not rounded[-1] and sum(rounded) > len(rounded) / 2
+    names = list(convolutions)
+    assert ends(model) == [names[0], names[-1]]

@@ -41,6 +41,11 @@ def test_a_prompt_becomes_a_comparison_with_the_models_own_settings(studio: Stud
     assert work.quant_ids == USUAL_ROWS
 
 
+def test_which_text_to_image_model_is_chosen_beside_that_it_is_one(studio: Studio):
+    subject = asked(studio, base_id="sd15").subject
+    assert isinstance(subject, TextSubject) and subject.name == "sd15"
+
+
 def test_a_thing_becomes_a_walk_of_the_model_on_pixels(studio: Studio):
     subject = asked(studio, model=PIXELS, kind="tree").subject
     assert isinstance(subject, PixelSubject)
@@ -51,6 +56,7 @@ def test_a_thing_becomes_a_walk_of_the_model_on_pixels(studio: Studio):
     ("changes", "field"),
     [
         ({"model": "sd99"}, "model"),
+        ({"base_id": "sd99"}, "model"),
         ({"steps": 0}, "num_inference_steps"),
         ({"steps": 10**9}, "num_inference_steps"),
         ({"seed": -1}, "seed"),
