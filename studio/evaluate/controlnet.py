@@ -21,17 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from studio.build import Studio, build_studio
-from studio.engine.views import build_scheduler
 from studio.errors import ModelUnavailable, StudioError
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import RESAMPLES, Report, ReportRow, bootstrap_mean, folder_sha256
-from studio.evaluate.text2img import BATCH, Painter, Tally, tally_of
+from studio.evaluate.text2img import BATCH, Painter, Tally, exact_view, tally_of
 from studio.lineage import FACTS, require_base
 from studio.perception.heads import StructureReader
 from studio.perception.measure import METRICS, Measure
 from studio.perception.network import as_input
 from studio.perception.obedience import Reader, obedience
-from studio.types import Defaults, Task
+from studio.types import ControlUse, GenerationRequest
 from studio.world.maps import MAP_KINDS, MapKind, canny_map, true_map
 from studio.world.render import Rendered, render
 from studio.world.scene import FIRST_HELD_OUT_SEED, Scene, scene_of_seed
@@ -104,7 +103,7 @@ class Keeping:
 
 def run(settings: Any, ask: Ask) -> Report:
     """Draw and measure. Raises ModelUnavailable where the ControlNet, the eye or the heads are missing or do not belong
-    to the present base; takes about three seconds a scene on two cores."""
+    to the present base; takes about two seconds a scene on two cores."""
     started, kind = time.monotonic(), kind_of(ask)
     base_id, count = ask.model or "little-world", ask.samples or SAMPLES[ask.preset]
     folder = find_control(settings.models_dir, base_id, kind)
@@ -115,7 +114,7 @@ def run(settings: Any, ask: Ask) -> Report:
     studio = build_studio(settings)
     try:
         case = case_of(kind, ask, count, studio.specs[base_id].defaults.width, reader, measure)
-        rows = _measured(studio, base_id, folder, case, ask)
+        rows = _measured(studio, base_id, case, ask)
     finally:
         studio.jobs.close()
     return Report(
@@ -160,18 +159,22 @@ def case_of(kind: MapKind, ask: Ask, count: int, size: int, reader: Reader | Non
     return Case(kind, scenes, [render(scene, size) for scene in scenes], reader, measure, ask.language)
 
 
-def _measured(studio: Studio, base_id: str, folder: Path, case: Case, ask: Ask) -> list[ReportRow]:
+def _measured(studio: Studio, base_id: str, case: Case, ask: Ask) -> list[ReportRow]:
     """All rows."""
-    with studio.registry.lease(studio.registry.key(base_id)) as lease:
-        defaults, parts = studio.specs[base_id].defaults, lease.components.components
-        plain = Painter(lease.view(Task.TEXT_TO_IMAGE, defaults.scheduler), defaults, ask.seed)
-        steered = control_view(parts, folder, defaults)
-        ceiling = case.obeys(given_back(parts["vae"], case.pictures()))
+    defaults, registry = studio.specs[base_id].defaults, studio.registry
+    maps = case.true_maps()
+    with (
+        registry.lease(registry.key(base_id)) as base,
+        registry.lease_for(request_of(studio, base_id, case, maps)) as own,
+    ):
+        plain = Painter(exact_view(base, defaults), defaults, ask.seed)
+        steered = Painter(exact_view(own, defaults), defaults, ask.seed, maps)
+        ceiling = case.obeys(given_back(base.components.components["vae"], case.pictures()))
         told, baseline = drawn(case, plain)
-        kept, value = drawn(case, Painter(steered, defaults, ask.seed, case.true_maps()))
+        kept, value = drawn(case, steered)
         found = value
         if case.kind != "canny":  # its true map is what the preprocessor finds
-            found = drawn(case, Painter(steered, defaults, ask.seed, case.found_maps()))[1]
+            found = drawn(case, replace(steered, maps=case.found_maps()))[1]
     target = GAIN_TARGETS.get(ask.preset)
     name = MEASURES[case.kind]
     rows = [
@@ -182,17 +185,13 @@ def _measured(studio: Studio, base_id: str, folder: Path, case: Case, ask: Ask) 
     return rows + prompt_rows(told, kept, bool(target))
 
 
-def control_view(parts: Any, folder: Path, defaults: Defaults) -> Any:
-    """diffusers' own ControlNet pipeline over the shared components, with a scheduler of its own."""
-    from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
-
-    unet = parts["unet"]
-    control = ControlNetModel.from_pretrained(folder, dtype=unet.dtype).to(unet.device)
-    scheduler = build_scheduler(defaults.scheduler, parts["scheduler"].config)
-    components = {**parts, "controlnet": control, "scheduler": scheduler}
-    view = StableDiffusionControlNetPipeline(**components, requires_safety_checker=False)
-    view.set_progress_bar_config(disable=True)
-    return view
+def request_of(studio: Studio, base_id: str, case: Case, maps: Sequence[Image.Image]) -> GenerationRequest:
+    """One that a map of this kind steers: what it needs is what all pictures are drawn with."""
+    base = studio.specs[base_id]
+    specs = (spec for control in studio.controls if control.id == case.kind for spec in control.specs)
+    use = ControlUse(case.kind, next(spec.id for spec in specs if spec.family == base.family), (maps[0],))
+    own = base.defaults
+    return GenerationRequest(base_id, "", 0, width=own.width, height=own.height, controls=(use,))
 
 
 def drawn(case: Case, painter: Painter) -> tuple[Tally, NDArray[np.float64]]:
