@@ -6,6 +6,7 @@ for anything, and follows light, dark and language by itself.
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 HEIGHT = 150
 """In pixels, between the axes."""
+PLAIN_STEPS, ROUNDING = (1.0, 2.0, 2.5, 5.0, 10.0), 1e-9
 HEAD = 1.6
 """The size of an arrow's head, in per cent of the figure."""
 
@@ -163,6 +165,12 @@ def data_uri(picture: Image, file_format: str = "JPEG") -> str:
 
 
 def even_ticks(low: float, high: float, count: int = 4) -> list[tuple[float, str]]:
-    """Values at equal distances, as they are written."""
-    values = [low + (high - low) * i / count for i in range(count + 1)]
-    return [(value, f"{value:.3g}") for value in values]
+    """About `count` plain numbers at equal distances, multiples of 1, 2, 2.5 or 5 times a power of ten, as they are
+    written; none where high is not above low."""
+    if not high > low:
+        return []
+    wanted = (high - low) / count
+    unit = 10.0 ** math.floor(math.log10(wanted))
+    step = unit * min(PLAIN_STEPS, key=lambda one: abs(math.log(one * unit / wanted)))
+    first, last = math.ceil(low / step - ROUNDING), math.floor(high / step + ROUNDING)
+    return [(step * place, f"{step * place:.4g}") for place in range(first, last + 1)]

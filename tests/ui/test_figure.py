@@ -59,3 +59,19 @@ def test_a_picture_travels_inside_the_page(kind: str):
     assert head == f"data:image/{kind.lower()};base64"
     with Image.open(BytesIO(b64decode(data))) as picture:
         assert picture.size == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 1, 2, ["0", "0.5", "1"]),
+        (0, 999, 4, ["0", "250", "500", "750"]),
+        (0, 11.04, 2, ["0", "5", "10"]),
+        (-17.2, 12.9, 4, ["-10", "0", "10"]),
+        (-2, 2, 4, ["-2", "-1", "0", "1", "2"]),
+        (0, 0.0031, 3, ["0", "0.001", "0.002", "0.003"]),
+        (1, 1, 4, []),
+    ],
+)
+def test_ticks_are_plain_numbers(low: float, high: float, count: int, expected: list[str]):
+    assert [label for _, label in even_ticks(low, high, count)] == expected
