@@ -64,8 +64,8 @@ def ask_all(url: str, folder: Path) -> Iterator[str]:
 
 
 def arguments(parameters: list[Mapping[str, Any]], folder: Path) -> dict[str, Any]:
-    """By name, what an endpoint needs beside its defaults: a prompt, a seed, a picture for each place of one.
-    What comes as JSON may be left out."""
+    """By name, what an endpoint needs beside its defaults: a prompt, a seed, a picture for each place of one,
+    two for a place of several. What comes as JSON may be left out."""
     values: dict[str, Any] = {}
     for parameter in parameters:
         name, component = parameter["parameter_name"], parameter.get("component")
@@ -73,9 +73,11 @@ def arguments(parameters: list[Mapping[str, Any]], folder: Path) -> dict[str, An
             values[name] = PROMPT
         elif name == "seed":
             values[name] = 7
-        elif component in ("Image", "ImageEditor", "File"):
+        elif component in ("Image", "ImageEditor"):
             values[name] = _sample_picture(folder)
-        elif component == "JSON":
+        elif component == "File":
+            values[name] = [_sample_picture(folder)] * 2
+        elif component == "Json":
             values[name] = None
         elif not parameter["parameter_has_default"]:
             values[name] = "" if component == "Textbox" else parameter["example_input"]

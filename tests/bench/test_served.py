@@ -73,11 +73,13 @@ def test_an_endpoint_is_asked_with_its_defaults_and_what_it_needs_beside_them(tm
             parameter("steps", "Slider", parameter_has_default=True),
             parameter("image", "Image"),
             parameter("times", "Number"),
-            parameter("weights", "JSON"),
+            parameter("weights", "Json"),
+            parameter("references", "File"),
         ],
         tmp_path,
     )
-    picture = asked.pop("image")
+    picture, several = asked.pop("image"), asked.pop("references")
+    assert [one["path"] for one in several] == [picture["path"]] * 2
     assert asked == {"prompt": PROMPT, "negative_prompt": "", "seed": 7, "times": 3, "weights": None}
     assert picture["path"] == str(tmp_path / "sample.png") and (tmp_path / "sample.png").is_file()
 
