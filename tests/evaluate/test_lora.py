@@ -14,7 +14,19 @@ from studio.errors import ModelUnavailable
 from studio.evaluate import lora
 from studio.evaluate.adapters import MOST_PROMPT_LOSS, accuracy, accuracy_row, kept
 from studio.evaluate.ask import Ask
-from studio.evaluate.lora import CEILINGS, FOLDER, TARGETS, Case, case_of, find_loras, pairs, rows_of, seen
+from studio.evaluate.lora import (
+    CEILINGS,
+    FOLDER,
+    STYLE_BESIDE,
+    TARGETS,
+    Case,
+    case_of,
+    find_loras,
+    pairs,
+    rows_of,
+    seen,
+    weights_of,
+)
 from studio.evaluate.text2img import BATCH, Tally, tally_told
 from studio.lineage import weights_sha256
 from studio.perception.measure import METRICS, WEIGHTS
@@ -171,3 +183,8 @@ def test_without_a_lora_or_on_another_base_the_question_is_refused(models: Path,
     with pytest.raises(ModelUnavailable, match="blueprint"):
         find_loras(tmp_path)
     assert list(find_loras(models / "little-world")) == ["blueprint", "rocket"]
+
+
+def test_a_style_stands_back_where_another_lora_is_beside_it():
+    assert weights_of(("pop_art",)) == weights_of(("momo",)) == (1.0,)
+    assert weights_of(("pop_art", "momo")) == (STYLE_BESIDE, 1.0) and 0 < STYLE_BESIDE < 1
