@@ -3,7 +3,7 @@
 Every real method that runs here draws the same request, in turn and in changing order, so that whatever else the
 machine does meets all of them. A time is what a person waits for a picture: queue, previews, decoding, everything.
 Sizes are those of the UNet's file, really written; pictures are compared at the same seeds. Simulated methods compute
-in full precision, so that they have no place here.
+in full precision, so that they have no place here; TDQ on real kernels has, layer by layer: `quant_kernels`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
+from studio.bench.quant_kernels import kernel_rows
 from studio.bench.text2img import PROMPTS, default_request, draw_in_studio, measured_on
 from studio.bench.timing import Seconds, interleave, median_row, ratio_row
 from studio.build import Studio, build_studio
@@ -23,9 +23,6 @@ from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow
 from studio.settings import Settings
 from studio.types import GenerationRequest
-
-if TYPE_CHECKING:
-    pass
 
 ROUNDS = {"smoke": 2, "cpu": 11, "gpu": 30}
 PICTURES = {"smoke": 2, "cpu": 12, "gpu": 12}
@@ -63,6 +60,8 @@ def run(settings: Settings, ask: Ask) -> Report:
         found = {name: Found(spent[name].seconds, sizes[name], near[name]) for name in names}
         on_cpu = key.device == "cpu"
         rows = [*told(found, measured_on(request, key)), *best(found, measured_on(request, key), on_cpu)]
+        if on_cpu:
+            rows += kernel_rows(settings.models_dir / "ddpm", rounds)
     finally:
         studio.jobs.close()
     return Report(
