@@ -30,13 +30,13 @@ from studio.world.scene import FIRST_HELD_OUT_SEED, Scene, scene_of_seed
 
 BITS = {
     "smoke": ((8, 8),),
-    "cpu": ((8, 8), (8, 6), (8, 5), (8, 4)),
+    "cpu": ((8, 8), (8, 6), (8, 4)),
     "gpu": ((8, 8), (8, 6), (8, 5), (8, 4), (4, 8)),
 }
 SAMPLES = {"smoke": 2, "cpu": 32, "gpu": 512}
 CALIBRATED = {"smoke": 1, "cpu": 4, "gpu": len(PROMPTS)}
 """How many prompts are drawn to calibrate on."""
-METHODS = ("mse", "per_interval", "input_dynamic", "tdq_ptq")
+METHODS = ("mse", "per_interval", "tdq_ptq")
 REAL_BATCH = 64
 
 
