@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": WORDS
     | {"settings", "build", "engine", "catalog", "checks", "diffusion", "quant", "world", "perception"},
     "bench": WORDS
-    | {"environment", "settings", "build", "engine", "catalog", "checks", "diffusion", "world", "perception"}
+    | {"environment", "settings", "build", "engine", "catalog", "checks", "diffusion", "quant", "world", "perception"}
     | {"evaluate"},
     "doctor": WORDS | {"settings", "catalog", "engine"},
     "steer": WORDS | {"engine"},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from studio.engine.comparison import Measured
 from studio.errors import StudioError
-from studio.quant.method import QuantMethod, QuantUse
 from studio.text import t
 from studio.ui.text import describe
 from studio.ui.widgets import plain
+
+if TYPE_CHECKING:
+    from studio.quant.method import QuantMethod
 
 FULL_BITS = 32
 MOST_DECIBELS = 99.0
@@ -51,7 +54,7 @@ def choices(methods: Iterable[QuantMethod], language: str = "en") -> list[tuple[
             offered.append((name, method.id))
             continue
         pairs = method.pairs or OFFERED_BITS
-        offered += [(f"≈ {name} W{w}A{a}", QuantUse(method, w, a).id) for w, a in pairs]
+        offered += [(f"≈ {name} W{w}A{a}", f"{method.id}-w{w}a{a}") for w, a in pairs]
     return offered
 
 
