@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -122,5 +123,5 @@ def gain_rows(drawn: Mapping[str, Drawn], seed: int) -> Iterator[ReportRow]:
 
 
 def say(text: str, started: float) -> None:
-    """Tell whoever waits. started: by the monotonic clock."""
-    print(f"[evaluate quant] {text}, {time.monotonic() - started:.0f} s", flush=True)
+    """Tell whoever waits, beside the answer. started: by the monotonic clock."""
+    print(f"[evaluate quant] {text}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
