@@ -36,7 +36,8 @@ onednn = torch.ops.onednn
 
 class KernelConv(nn.Module):
     """A convolution whose input is rounded to bytes with the step and zero level of the time, and whose products are
-    whole numbers. The weight is rounded for each output channel, once.
+    whole numbers. The weight, which `simulate` has rounded already, is rounded once more, to the symmetric levels of
+    each output channel that the kernel takes.
 
     x: (B, C, H, W) of one time, in float32; returns float32. quantized: a layer of a network that `simulate` made.
     """
@@ -76,8 +77,8 @@ def on_kernels(simulated: nn.Module) -> nn.Module:
 
 def kernel_rows(folder: Path, rounds: int) -> Iterator[ReportRow]:
     """Rows of milliseconds and of ratios for each number of pictures at once, and how far the answers are from full
-    precision's. folder: of the DDPM; none where it is not."""
-    if not (folder / CONFIG).is_file():
+    precision's. folder: of the DDPM; none where it is not, or where torch has no oneDNN."""
+    if not (folder / CONFIG).is_file() or not torch.backends.mkldnn.is_available():
         return
     model = PixelModel.load(folder)
     tdq = next(method for method in SIMULATED if method.id == "tdq_ptq")

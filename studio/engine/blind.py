@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from studio.engine.comparison_subjects import FULL, Subject
+from studio.engine.comparison_subjects import FULL, Subject, require_for
 from studio.events import Context, Step
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class BlindGame:
 
     def run(self, context: Context) -> Game:
         """Raises as a comparison."""
-        context.registry.quantizers.use(self.quant_id)
+        require_for(self.subject, self.quant_id, context)
         full, quantized = (list(self._pictures(one, context)) for one in (FULL, self.quant_id))
         return Game(self.quant_id, tuple(map(Pair, full, quantized)))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from studio.engine.calibration import Call
 from studio.engine.comparison_distances import NOT_MEASURED, Distances
 from studio.engine.comparison_inside import Inside, LayerErrors, errors_of, inside_of
-from studio.engine.comparison_subjects import FULL, Subject, Variant
+from studio.engine.comparison_subjects import FULL, Subject, Variant, require_for
 from studio.engine.memory import PeakMeter, storage_bytes
 from studio.engine.quantized import held_bytes
 from studio.errors import InvalidInput
@@ -115,9 +115,7 @@ class Comparison:
     def run(self, context: Context) -> Compared:
         """Raises Cancelled, InvalidInput or ModelUnavailable for a variant that cannot be had, GenerationFailed."""
         for quant_id in self.quant_ids:
-            method = context.registry.quantizers.use(quant_id, "rows").method
-            if method.only not in ("", self.subject.name):
-                raise InvalidInput("quant_cannot.not_its_base", field="rows", method=method.id)
+            require_for(self.subject, quant_id, context)
         with context.registry.lane, self.subject.open(FULL, context) as full:
             reference = referred(full, self.distances)
             inside = inside_of(reference.net, reference.calls)

@@ -16,23 +16,22 @@ FULL_WHERE, FULL = "full precision", "fp32"
 
 @dataclass(frozen=True)
 class Distances:
-    """sha256: of the weights that were measured; by_use: FD-world by the id of a method with its bits; pictures: of how
-    many each."""
+    """sha256: of the weights that were measured; by_use: FD-world by the id of a method with its bits."""
 
     sha256: str = ""
     by_use: Mapping[str, float] = field(default_factory=dict)
-    pictures: int = 0
 
     @classmethod
     def of_subject(cls, models_dir: Path, name: str) -> Distances:
-        """What was measured of a subject; nothing where that never happened."""
-        path = models_dir / "evaluations" / f"quant-{name}.json"
-        if not path.is_file():
+        """What was measured of a subject; nothing where that never happened, or is being written."""
+        try:
+            text = (models_dir / "evaluations" / f"quant-{name}.json").read_text(encoding="utf-8")
+            told: dict[str, Any] = json.loads(text)
+            rows = (row for row in told["rows"] if row["name"] == "fd_world")
+            found = {use: row["value"] for row in rows if (use := use_of(row["where"])) is not None}
+            return cls(told["model"]["sha256"], found)
+        except (OSError, ValueError, KeyError, TypeError):
             return cls()
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = (row for row in told["rows"] if row["name"] == "fd_world")
-        found = {use: row["value"] for row in rows if (use := use_of(row["where"])) is not None}
-        return cls(told["model"]["sha256"], found, told["samples"])
 
     def of_weights(self, sha256: str) -> Mapping[str, float]:
         """By the id of a use; none for other weights than those that were measured."""

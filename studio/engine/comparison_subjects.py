@@ -1,4 +1,4 @@
-"""What is compared when a model is quantized: the little world's UNet, which draws a text, or the DDPM on pixels.
+"""What is compared when a model is quantized: the UNet of a text-to-image model, or the DDPM on pixels.
 
 A subject opens a variant of itself and draws the same picture with it, from the same noise.
 """
@@ -57,6 +57,14 @@ class Subject(Protocol):
 
     def further(self, count: int) -> Subject:
         """The same with the seed that is so many further."""
+
+
+def require_for(subject: Subject, quant_id: str, context: Context) -> None:
+    """Raise InvalidInput for a method that is not offered, or was made for another model; ModelUnavailable for one
+    whose package or card is not there."""
+    method = context.registry.quantizers.use(quant_id, "rows").method
+    if method.only not in ("", subject.name):
+        raise InvalidInput("quant_cannot.not_its_base", field="rows", method=method.id)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel
 
 from studio.build import Studio, build_studio
+from studio.engine.views import build_view
 from studio.errors import ModelUnavailable
-from studio.evaluate.adapters import MOST_PROMPT_LOSS, accuracy_row, adapted_view, loss_row, read
+from studio.evaluate.adapters import MOST_PROMPT_LOSS, PIPELINE, accuracy_row, adapted_view, loss_row, read
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow, bootstrap_mean, folder_sha256, wilson
-from studio.evaluate.text2img import BATCH, Painter, Tally, exact_view, tally_told
+from studio.evaluate.text2img import BATCH, Painter, Tally, tally_told
 from studio.lineage import FACTS, require_base
 from studio.perception.measure import METRICS, Measure
 from studio.perception.network import ALL_KINDS
@@ -136,7 +137,7 @@ def _measured(studio: Studio, base_id: str, folder: Path, measure: Measure, case
         pictures = [Image.fromarray(render_image(scene, defaults.width)) for scene in case.references]
         embeddings = embeddings_of(studio.settings.models_dir / CLIP, pictures)
         view = referring_view(lease.components, folder, defaults)
-        plain = Painter(exact_view(lease, defaults), defaults, ask.seed)
+        plain = Painter(build_view(lease.components, PIPELINE, defaults.scheduler), defaults, ask.seed)
         painter = Painter(view, defaults, ask.seed, also=lambda places: told_to(embeddings, places))
         tallies = {}
         for scale in SCALES:

@@ -4,7 +4,7 @@ noise. With `--model` a text-to-image model, such as little-world, is asked inst
 
 The preflight comes first: how strongly each layer's range goes with t, and how far it moves. No row says anything of
 speed or memory: `bench quant` does, of the real methods. `--model` may name a folder of trained runs below models/ too;
-without it `tdq`.
+without it `tdq`. The page reads the answers from models/evaluations/quant-pixel-ddpm.json and quant-MODEL.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from studio.diffusion.exported import unpack
 from studio.diffusion.observe import Call, plan, record
 from studio.diffusion.seen import Seen
 from studio.engine.pixel import PixelModel
+from studio.errors import ModelUnavailable
 from studio.evaluate import quant_text
 from studio.evaluate.ask import Ask
 from studio.evaluate.pixel import truth_of
@@ -62,6 +63,8 @@ def run(settings: Any, ask: Ask) -> Report:
     """The rows, the preflight's first. Raises ModelUnavailable without the DDPM."""
     if quant_text.is_text(settings, ask.model):
         return quant_text.run(settings, ask)
+    if ask.model is not None and not (settings.models_dir / ask.model).is_dir():
+        raise ModelUnavailable("model_missing", model=ask.model, missing=RESULT)
     started = time.monotonic()
     folder, runs = settings.models_dir / "ddpm", settings.models_dir / (ask.model or "tdq")
     model, eye = PixelModel.load(folder), Measure.load(settings.models_dir / "perception")

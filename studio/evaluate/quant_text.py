@@ -41,7 +41,7 @@ REAL_BATCH = 64
 
 
 def is_text(settings: Any, model_id: str | None) -> bool:
-    """Whether a model is one that draws texts, by the catalog."""
+    """Whether a model is one that draws from texts, by the catalog."""
     if model_id is None:
         return False
     specs = {spec.id: spec for family in offered(settings) for spec in family.specs}
@@ -62,7 +62,7 @@ def run(settings: Any, ask: Ask) -> Report:
             scenes, real = truth(eye, count, ask.seed, spec.defaults.width)
             judge = Judge(TextWalks(eye, painter, prompts(scenes, ask)), painter.view.unet, real, ask.seed)
             rows, kept = [*judge.full_rows()], dict[str, Drawn]()
-            for name, method, recipe in asked(ask, calls):
+            for name, method, recipe in asked(ask, calls, studio.registry.device):
                 kept[name] = judge.drawn(method.apply(judge.net, recipe))
                 rows += rows_of(name, kept[name], judge)
                 say(f"{name}: PSNR {float(kept[name].psnr.mean()):.2f} dB", started)
@@ -76,15 +76,16 @@ def run(settings: Any, ask: Ask) -> Report:
         model_sha256=sha256,
         eye=eye.sha256,
         preset=ask.preset,
+        device=studio.registry.device,
         seed=ask.seed,
         samples=count,
         seconds=time.monotonic() - started,
     )
 
 
-def asked(ask: Ask, calls: Any) -> Iterator[tuple[str, QuantMethod, Recipe]]:
-    """The real methods that run on a CPU here, then simulated ones at every number of bits, by name."""
-    for method in running("cpu"):
+def asked(ask: Ask, calls: Any, device: str) -> Iterator[tuple[str, QuantMethod, Recipe]]:
+    """The real methods that run on a device, then simulated ones at every number of bits, by name."""
+    for method in running(device):
         yield method.id, method, Recipe(method.weight_bits[0], method.activation_bits[0], calls)
     for bits in BITS[ask.preset]:
         for method in SIMULATED:

@@ -106,7 +106,7 @@ def build(services: Services) -> None:
 
     flow.connect(services.opening, fields, wish, [found])
     Trial(play, game).connect(services, fields, partial(_game, services.studio, subjects), _told_blind)
-    _connect(services, fields, missing)
+    _connect(services, missing)
     publish(services, subjects, fields)
 
 
@@ -114,9 +114,10 @@ def _draw_fields(services: Services) -> dict[str, Any]:
     """The model, what it draws, and the rows."""
     models = [(label("quant.model.text"), TEXT), (label("quant.model.pixels"), PIXELS)]
     model = gr.Radio(models, value=TEXT, label=label("quant.model"), elem_id="quant-model")
-    base_id = draw_model_choice(services, drawing(services.studio), "quant-base")
-    prompt = prompt_box("text2img.prompt", 2, "quant-prompt")
-    prompt.value = USUAL_PROMPT
+    with gr.Column(min_width=KNOB_WIDTH) as text:
+        base_id = draw_model_choice(services, drawing(services.studio), "quant-base")
+        prompt = prompt_box("text2img.prompt", 2, "quant-prompt")
+        prompt.value = USUAL_PROMPT
     kinds = [(label(f"maths.kind.{kind}"), kind) for kind in KINDS]
     kind = gr.Dropdown(kinds, value="cat", label=label("maths.kind"), visible=False, elem_id="quant-kind")
     with gr.Row():
@@ -132,21 +133,18 @@ def _draw_fields(services: Services) -> dict[str, Any]:
         info=label("quant.rows_info"),
         elem_id="quant-rows",
     )
+    model.input(partial(follow_model, text, kind), model, [text, kind], **INSTANT)
     asked = {"prompt": prompt, "kind": kind, "steps": steps, "seed": seed, "rows": rows}
     return {"model": model, "base_id": base_id, **asked}
 
 
-def _connect(services: Services, fields: dict[str, Any], missing: gr.HTML) -> None:
-    """The fields follow the model; what does not run here is found when the tab is first opened."""
+def follow_model(text: gr.Column, kind: gr.Dropdown, model: str) -> Updates:
+    """Show what the chosen model draws from: a text, or a kind of thing."""
+    return {text: gr.update(visible=model == TEXT), kind: gr.update(visible=model == PIXELS)}
 
-    def follow_model(model: str) -> dict[Any, Any]:
-        text = model == TEXT
-        several = len({*drawing(services.studio)} & {*services.studio.places.present()}) > 1
-        shown = {"base_id": text and several, "prompt": text, "kind": not text}
-        return {fields[name]: gr.update(visible=visible) for name, visible in shown.items()}
 
-    followers = [fields[name] for name in ("base_id", "prompt", "kind")]
-    fields["model"].input(follow_model, fields["model"], followers, **INSTANT)
+def _connect(services: Services, missing: gr.HTML) -> None:
+    """What does not run here is found when the tab is first opened."""
 
     def look(request: gr.Request) -> str:
         quantizers = services.studio.registry.quantizers
@@ -204,7 +202,7 @@ def publish(services: Services, subjects: Subjects, fields: dict[str, Any]) -> N
         """Draw one picture with full precision and quantized variants of a model, and measure what they cost.
 
         Args:
-            model: little-world, which draws the prompt, or pixel-ddpm, which draws the kind.
+            model: A text-to-image model, which draws the prompt, or pixel-ddpm, which draws the kind.
             prompt: What the picture shows, in English or Chinese.
             kind: One of the world's things, such as cat.
             steps: Denoising steps.
@@ -212,7 +210,7 @@ def publish(services: Services, subjects: Subjects, fields: dict[str, Any]) -> N
             rows: Two to six of the methods, such as ["fp32", "openvino_int8", "tdq_ptq-w8a4"].
 
         Returns:
-            All pictures side by side, and a list of rows with their figures; null where a simulated row tells nothing.
+            All pictures side by side, and a list of rows with their figures; null where nothing is told.
         """
         language, owner = language_of(request), f"api:{request.client.host}"
         values = {"model": model, "prompt": prompt, "kind": kind, "steps": steps, "seed": seed}

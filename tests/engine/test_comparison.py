@@ -100,7 +100,7 @@ def test_the_distance_is_that_of_these_weights_alone(quantizing: Registry, varia
     subject = PixelSubject(Walk("car", 2, "ddim", "beta_tilde", 2.0, 5), variants)
     told = {"bf16": 4.5, "mse-w8a4": 9.0}
     for sha256, expected in ((variants.sha256, [4.5, 9.0]), ("another", [None, None])):
-        distances = Distances(sha256, told, 128)
+        distances = Distances(sha256, told)
         compared = Comparison(subject, ("bf16", "mse-w8a4"), 1, distances).run(Listener(quantizing))
         assert [row.fd_world for row in compared.rows] == expected
 
@@ -116,7 +116,14 @@ def test_distances_are_read_from_what_evaluate_quant_answered(tmp_path: Path):
     (tmp_path / "evaluations" / "quant-pixel-ddpm.json").write_text(json.dumps(answer), encoding="utf-8")
     found = Distances.of_subject(tmp_path, "pixel-ddpm")
     assert found.of_weights("ab") == {"fp32": 0, "openvino_int8": 2, "tdq_ptq-w8a5": 3, "tdq_trained-w4a4": 4}
-    assert (found.of_weights("cd"), found.pictures) == ({}, 128)
+    assert found.of_weights("cd") == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"rows": [{}], "model": {"sha256": "ab"}}'])
+def test_an_answer_that_is_being_written_is_none(tmp_path: Path, text: str):
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations" / "quant-pixel-ddpm.json").write_text(text, encoding="utf-8")
+    assert Distances.of_subject(tmp_path, "pixel-ddpm") == Distances()
 
 
 def test_a_method_that_was_made_for_another_model_is_refused_before_anything_is_drawn(quantizing: Registry):
@@ -128,6 +135,8 @@ def test_a_method_that_was_made_for_another_model_is_refused_before_anything_is_
         with pytest.raises(InvalidInput) as refused:
             subject = TextSubject(GenerationRequest("little-world", "a red house", 7, **own))
             Comparison(subject, ("fp32", "only-w4a4")).run(context)
+        with pytest.raises(InvalidInput, match="only was trained"):
+            BlindGame(subject, "only-w4a4").run(context)
     finally:
         quantizing.quantizers = before
     assert (refused.value.key, refused.value.values["field"]) == ("quant_cannot.not_its_base", "rows")

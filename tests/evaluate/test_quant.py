@@ -26,6 +26,7 @@ from studio.quant import simulated_methods
 from studio.quant.method import Recipe
 from studio.quant.methods import running
 from studio.quant.simulated_methods import SIMULATED
+from studio.settings import Settings
 from studio.train import ddpm, perception, places, tdq
 from studio.train.run import Options
 
@@ -185,6 +186,11 @@ def test_runs_from_another_base_are_refused(models: Path, tmp_path: Path, monkey
     ddpm.main(Options("smoke", out=tmp_path, seed=1))
     with pytest.raises(ModelUnavailable, match="w4a4-lsq-0"):
         list(quant.trained(PixelModel.load(tmp_path / "ddpm"), models / "tdq", tmp_path / "ddpm"))
+
+
+def test_a_name_that_is_neither_a_model_nor_a_folder_is_refused(tmp_path: Path):
+    with pytest.raises(ModelUnavailable, match="litle-world"):
+        quant.run(Settings(models_dir=tmp_path, device="cpu"), Ask("litle-world", preset="smoke"))
 
 
 def test_without_the_ddpm_it_is_named(tmp_path: Path):
