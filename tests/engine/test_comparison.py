@@ -21,9 +21,11 @@ from studio.engine.registry import Registry
 from studio.engine.walking import Walk
 from studio.errors import Cancelled, InvalidInput, ModelUnavailable
 from studio.events import Done, Row, Step, Stopped
+from studio.lineage import weights_sha256
 from studio.quant.method import QuantMethod
 from studio.quant.methods import METHODS
 from studio.quant.quantizers import Quantizers
+from studio.settings import ROOT
 from studio.types import Family, GenerationRequest
 
 from .conftest import LIMIT_BYTES, Listener
@@ -117,6 +119,12 @@ def test_distances_are_read_from_what_evaluate_quant_answered(tmp_path: Path):
     found = Distances.of_subject(tmp_path, "pixel-ddpm")
     assert found.of_weights("ab") == {"fp32": 0, "openvino_int8": 2, "tdq_ptq-w8a5": 3, "tdq_trained-w4a4": 4}
     assert found.of_weights("cd") == {}
+
+
+def test_the_answer_that_is_shipped_is_of_the_weights_that_are():
+    models = ROOT / "models"
+    found = Distances.of_subject(models, "pixel-ddpm").of_weights(weights_sha256(models / "ddpm"))
+    assert {"fp32", "openvino_int8", "tdq_ptq-w8a4", "tdq_trained-w4a4", "lsq_trained-w3a3"} <= found.keys()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"rows": [{}], "model": {"sha256": "ab"}}'])
