@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studio.engine.comparison_subjects import FULL
+
 NAMED = re.compile(r"W(?P<weight>\d)A(?P<activation>\d) (?P<method>\w+)(?:-0 (?P<kind>trained))?")
-FULL_WHERE, FULL = "full precision", "fp32"
+FULL_WHERE = "full precision"
 
 
 @dataclass(frozen=True)

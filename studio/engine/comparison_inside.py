@@ -71,13 +71,14 @@ def inside_of(net: Any, calls: Sequence[Call]) -> Inside:
     seen = {name: found[0] for name, found in record(net, chosen, _evenly(calls, MOST_CALLS), T).items()}
     times = tuple(sorted({t for one in seen.values() for t in one.t.tolist()}, reverse=True))
     ranges = [tuple(float(one.range[one.t == t].mean()) for t in times) for one in seen.values()]
-    moving = max(seen, key=lambda name: seen[name].ratio())
+    ratios = {name: one.ratio() for name, one in seen.items()}
+    moving = max(ratios, key=ratios.__getitem__)
     return Inside(
         layers=tuple(seen),
         times=times,
         ranges=tuple(ranges),
         correlation=tuple(one.correlation() for one in seen.values()),
-        ratio=tuple(one.ratio() for one in seen.values()),
+        ratio=tuple(ratios.values()),
         samples={name: _few(one.values) for name, one in seen.items()},
         spread=spread_of(moving, seen[moving]),
     )
@@ -88,9 +89,8 @@ def spread_of(layer: str, seen: Seen) -> Spread:
     import torch
 
     times = sorted(set(seen.t.tolist()), reverse=True)
-    chosen = sorted(
-        {times[round(one)] for one in torch.linspace(0, len(times) - 1, SPREAD_TIMES).tolist()}, reverse=True
-    )
+    places = torch.linspace(0, len(times) - 1, SPREAD_TIMES).round().int().tolist()
+    chosen = [times[place] for place in dict.fromkeys(places)]
     low, high = float(seen.low.min()), float(seen.high.max())
     width = max(high - low, 1e-12) / SPREAD_BINS
     bins = ((seen.centres - low) / width).long().clamp(0, SPREAD_BINS - 1)  # (calls, BINS)

@@ -77,7 +77,7 @@ def run(settings: Any, ask: Ask) -> Report:
     judge = Judge(walks, model.net, Real(truth.features, truth.floor), ask.seed)
     rows += judge.full_rows()
     kept: dict[str, Drawn] = {}
-    for name, net in networks(model, calls, BITS[ask.preset], settings, runs):
+    for name, net in networks(model, calls, BITS[ask.preset], runs, folder):
         kept[name] = judge.drawn(net)
         rows += rows_of(name, kept[name], judge)
         say(f"{name}: PSNR {float(kept[name].psnr.mean()):.2f} dB", started)
@@ -98,11 +98,10 @@ def run(settings: Any, ask: Ask) -> Report:
     )
 
 
-def calibration(model: PixelModel, eye: Measure) -> list[Call]:
+def calibration(model: PixelModel, eye: Measure) -> Sequence[Call]:
     """What the network is asked on its own walks back, of every kind, over all t."""
     labels = torch.arange(CALIBRATION_PICTURES) % len(model.classes)
-    walked = PixelWalks(eye, model, labels, CALIBRATION_STEPS).walk(model.net, CALIBRATION_SEED)
-    return [*walked.calls]
+    return PixelWalks(eye, model, labels, CALIBRATION_STEPS).walk(model.net, CALIBRATION_SEED).calls
 
 
 def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
@@ -111,7 +110,7 @@ def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
     seen: dict[str, Seen] = {name: parts[0] for name, parts in record(net, chosen, calls, TIMES).items()}
     r = torch.tensor([abs(one.correlation()) for one in seen.values()])
     ratios = torch.tensor([one.ratio() for one in seen.values()])
-    where = f"{len(seen)} layers, {len({t for one in seen.values() for t in one.t.tolist()})} times"
+    where = f"{len(seen)} layers, {len(calls)} times"
     for bound, told in PAPERS_SHARES.items():
         share = float((r > bound).float().mean())
         yield ReportRow(f"share_abs_r_above_{bound}", share, "share", f"{where}; the paper, second hand: {told:g}")
@@ -124,7 +123,7 @@ def preflight(net: nn.Module, calls: Sequence[Call]) -> Iterator[ReportRow]:
 
 
 def networks(
-    model: PixelModel, calls: Sequence[Call], bits: Sequence[tuple[int, int]], settings: Any, runs: Path
+    model: PixelModel, calls: Sequence[Call], bits: Sequence[tuple[int, int]], runs: Path, base: Path
 ) -> Iterator[tuple[str, nn.Module]]:
     """The real methods that run here, every simulated one at every number of bits, and every trained run, by name; one
     at a time."""
@@ -134,7 +133,7 @@ def networks(
         for method in SIMULATED:
             name = f"{bits_name(weight_bits, activation_bits)} {method.id}"
             yield name, method.apply(model.net, Recipe(weight_bits, activation_bits, calls))
-    yield from trained(model, runs, settings.models_dir / "ddpm")
+    yield from trained(model, runs, base)
 
 
 def trained(model: PixelModel, runs: Path, base: Path) -> Iterator[tuple[str, nn.Module]]:

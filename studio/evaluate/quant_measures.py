@@ -15,6 +15,7 @@ from torch import Tensor
 from studio.diffusion.similarity import psnr, ssim
 from studio.engine.calibration import Call
 from studio.engine.comparison import answer
+from studio.engine.comparison_distances import FULL_WHERE
 from studio.evaluate.quant_walks import Real, Walks
 from studio.evaluate.report import Z_95, ReportRow, bootstrap_mean
 from studio.perception.network import NEIGHBOURS, frechet_distance, precision_recall
@@ -22,7 +23,7 @@ from studio.perception.network import NEIGHBOURS, frechet_distance, precision_re
 FRECHET_RESAMPLES = 40
 RIVALS = ("minmax", "mse", "ptq4dm", "q_diffusion", "per_interval", "input_dynamic")
 TIMED = "tdq_ptq"
-FULL, OTHER_NOISE = "full precision", "full precision, other noise"
+OTHER_NOISE = f"{FULL_WHERE}, other noise"
 
 
 def bits_name(weight_bits: int, activation_bits: int) -> str:
@@ -94,7 +95,7 @@ class Judge:
     def full_rows(self) -> Iterator[ReportRow]:
         """Full precision itself, and once more from other noise: how far two draws of one network are apart."""
         other = self.walks.features(self.walks.walk(self.net, self.seed + 1).pictures)
-        for where, features in ((FULL, self.features), (OTHER_NOISE, other)):
+        for where, features in ((FULL_WHERE, self.features), (OTHER_NOISE, other)):
             yield replace(self.distance_row(where, features), baseline=None)
             yield from (replace(row, baseline=None) for row in self.cover_rows(where, features))
 

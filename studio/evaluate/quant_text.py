@@ -7,16 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
 from studio.build import build_studio, offered
 from studio.engine.calibration import calls_of
 from studio.evaluate.ask import Ask
 from studio.evaluate.quant_measures import Drawn, Judge, bits_name, gain_rows, rows_of, say
 from studio.evaluate.quant_walks import Real, TextWalks
 from studio.evaluate.report import Report
+from studio.evaluate.scenes import captions, render_features
 from studio.evaluate.text2img import Painter
 from studio.perception.measure import Measure
 from studio.quant.method import QuantMethod, Recipe
@@ -24,8 +21,6 @@ from studio.quant.methods import running
 from studio.quant.prompts import PROMPTS
 from studio.quant.simulated_methods import SIMULATED
 from studio.types import Task
-from studio.world.caption import describe
-from studio.world.render import render_image
 from studio.world.scene import FIRST_HELD_OUT_SEED, Scene, scene_of_seed
 
 BITS = {
@@ -37,7 +32,6 @@ SAMPLES = {"smoke": 2, "cpu": 32, "gpu": 512}
 CALIBRATED = {"smoke": 1, "cpu": 4, "gpu": len(PROMPTS)}
 """How many prompts are drawn to calibrate on."""
 METHODS = ("mse", "per_interval", "tdq_ptq")
-REAL_BATCH = 64
 
 
 def is_text(settings: Any, model_id: str | None) -> bool:
@@ -60,7 +54,8 @@ def run(settings: Any, ask: Ask) -> Report:
             calls = calls_of(lease.components, family, PROMPTS[: CALIBRATED[ask.preset]])
             painter = Painter(lease.view(Task.TEXT_TO_IMAGE, spec.defaults.scheduler), spec.defaults, ask.seed)
             scenes, real = truth(eye, count, ask.seed, spec.defaults.width)
-            judge = Judge(TextWalks(eye, painter, prompts(scenes, ask)), painter.view.unet, real, ask.seed)
+            prompts = [text for text, _ in captions(scenes, ask.seed, ask.language)]
+            judge = Judge(TextWalks(eye, painter, prompts), painter.view.unet, real, ask.seed)
             rows, kept = [*judge.full_rows()], dict[str, Drawn]()
             for name, method, recipe in asked(ask, calls, studio.registry.device):
                 kept[name] = judge.drawn(method.apply(judge.net, recipe))
@@ -97,16 +92,4 @@ def truth(eye: Measure, count: int, seed: int, size: int) -> tuple[list[Scene], 
     """Held-out scenes, what the eye makes of their renders, and how far the renders of others are from them."""
     first = FIRST_HELD_OUT_SEED + 1_000_000 * (seed + 1)
     scenes, others = ([scene_of_seed(start + i) for i in range(count)] for start in (first, first + count))
-    return scenes, Real.of(_features(eye, scenes, size), _features(eye, others, size))
-
-
-def _features(eye: Measure, scenes: list[Scene], size: int) -> torch.Tensor:
-    batches = [scenes[start : start + REAL_BATCH] for start in range(0, len(scenes), REAL_BATCH)]
-    drawn = ([Image.fromarray(render_image(scene, size)) for scene in batch] for batch in batches)
-    return torch.cat([eye.read(batch).features for batch in drawn])
-
-
-def prompts(scenes: list[Scene], ask: Ask) -> list[str]:
-    """The captions of scenes, as `evaluate text2img` asks for them."""
-    rngs = (np.random.default_rng((ask.seed, i)) for i in range(len(scenes)))
-    return [describe(scene, rng, ask.language, complete=True)[0] for scene, rng in zip(scenes, rngs, strict=True)]
+    return scenes, Real.of(render_features(eye, scenes, size), render_features(eye, others, size))

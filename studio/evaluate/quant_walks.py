@@ -23,7 +23,7 @@ from studio.evaluate.pixel import seen
 from studio.evaluate.report import ReportRow, bootstrap_mean
 from studio.evaluate.text2img import Painter
 from studio.perception.measure import Measure
-from studio.perception.network import frechet_distance
+from studio.perception.network import as_input, frechet_distance
 
 BATCH = 32
 
@@ -87,8 +87,7 @@ class TextWalks:
             self.painter.view.unet = Recording(net, calls)
             for _, drawn in painter.draw(self.prompts):
                 self.painter.view.unet = net
-                arrays = torch.from_numpy(np.stack([np.asarray(one) for one in drawn]))
-                pictures.append(arrays.permute(0, 3, 1, 2).float() / 127.5 - 1)
+                pictures.append(as_input(np.stack([np.asarray(one) for one in drawn])))
         finally:
             self.painter.view.unet = own
         return Walked(calls, torch.cat(pictures))

@@ -23,10 +23,10 @@ from studio.errors import ModelUnavailable
 from studio.evaluate.ask import Ask
 from studio.evaluate.clip_score import ClipScore
 from studio.evaluate.report import Report, ReportRow, bootstrap_mean, wilson
+from studio.evaluate.scenes import captions, render_features
 from studio.perception.measure import METRICS, Measure, colour_holds
 from studio.perception.network import ALL_KINDS, ALL_STYLES, Reading, frechet_distance
 from studio.types import Defaults, Precision, Task
-from studio.world.caption import describe
 from studio.world.render import render_image
 from studio.world.scene import FIRST_HELD_OUT_SEED, Scene, scene_of_seed
 from studio.world.vocabulary import BACKGROUNDS, COLOURLESS_STYLES, COLOURS
@@ -184,9 +184,7 @@ def tally_of(
     painter: Draws, measure: Measure, scenes: Sequence[Scene], language: str, clip: ClipScore | None = None
 ) -> Tally:
     """Caption, draw and read all scenes. The caption of scene i depends on the painter's seed and i alone."""
-    rngs = (np.random.default_rng((painter.seed, i)) for i in range(len(scenes)))
-    told = [describe(scene, rng, language, complete=True) for scene, rng in zip(scenes, rngs, strict=True)]
-    return tally_told(painter, measure, scenes, told, clip)
+    return tally_told(painter, measure, scenes, captions(scenes, painter.seed, language), clip)
 
 
 def tally_told(
@@ -288,13 +286,8 @@ def clip_row(tally: Tally, true: Tally, seed: int) -> ReportRow:
 @torch.inference_mode()
 def distance_row(tally: Tally, measure: Measure, scenes: Sequence[Scene], other_seed: int, size: int) -> ReportRow:
     """FD-world to renders of the same scenes, beside the distance between two sets of renders."""
-
-    def features(chosen: Sequence[Scene]) -> torch.Tensor:
-        batches = [chosen[i : i + 64] for i in range(0, len(chosen), 64)]
-        pictures = ([Image.fromarray(render_image(scene, size)) for scene in batch] for batch in batches)
-        return torch.cat([measure.read(batch).features for batch in pictures])
-
-    real = features(scenes)
-    floor = frechet_distance(real, features([scene_of_seed(other_seed + i) for i in range(len(scenes))]))
+    real = render_features(measure, scenes, size)
+    others = [scene_of_seed(other_seed + i) for i in range(len(scenes))]
+    floor = frechet_distance(real, render_features(measure, others, size))
     value = frechet_distance(torch.cat(tally.features), real)
     return ReportRow("FD-world", value, where="held-out scenes", ceiling=floor, sense="lower")
