@@ -17,6 +17,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from studio.construction import imported
 from studio.errors import InvalidInput
 from studio.types import Control, ControlUse, GenerationRequest, ModelSpec, Param, Source
 
@@ -134,8 +135,6 @@ def _everywhere(request: GenerationRequest) -> Image:
 
 def adapt(parts: Mapping[str, Any], sets: Sequence[Any], uses: Uses) -> None:
     """Put the projection and the new keys and values on a clone's UNet, as stock diffusers does."""
-    from diffusers import StableDiffusionPipeline
-
     (held,) = sets
     grouped: dict[str, dict[str, Any]] = {"image_proj": {}, "ip_adapter": {}}
     for name, tensor in held.components["weights"].items():
@@ -143,7 +142,8 @@ def adapt(parts: Mapping[str, Any], sets: Sequence[Any], uses: Uses) -> None:
         if group not in grouped:
             raise InvalidInput("not_an_ip_adapter", field="controls", model=held.spec.name, value=name[:40])
         grouped[group][rest] = tensor
-    pipeline = StableDiffusionPipeline(**{**parts, **_vision(sets, uses)}, requires_safety_checker=False)
+    made = imported("diffusers", "StableDiffusionPipeline")
+    pipeline = made(**{**parts, **_vision(sets, uses)}, requires_safety_checker=False)
     pipeline.load_ip_adapter(grouped, subfolder="", weight_name="", image_encoder_folder=None)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from studio.construction import CONSTRUCTION_LOCK, imported
 from studio.detectors.detector import Detector, Finds, Places, Posed, resized
 from studio.errors import ModelUnavailable
 from studio.world.maps import depth_map
@@ -78,11 +79,10 @@ class DepthAnything:
     """Yang et al., 2406.09414, by transformers: what it predicts is larger where something is nearer."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-
         options = {"local_files_only": True, "trust_remote_code": False}
-        self._processor = AutoImageProcessor.from_pretrained(folder, **options)
-        self._model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **options).eval()
+        self._processor = imported("transformers", "AutoImageProcessor").from_pretrained(folder, **options)
+        made = imported("transformers", "AutoModelForDepthEstimation")
+        self._model = made.from_pretrained(folder, use_safetensors=True, **options).eval()
 
     def map_of(self, picture: Image.Image, options: Mapping[str, Any]) -> Image.Image:
         import torch
@@ -146,7 +146,7 @@ def _photographs(detector_id: str, kind: Any, weights: Weights, build: Callable[
         file = weights.find(places)
         assert file is not None
         try:
-            with warnings.catch_warnings():
+            with CONSTRUCTION_LOCK, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # controlnet_aux imports timm by its old names
                 return build(file)
         except Exception as error:  # whatever a library trips over in a stranger's file: it is the file's fault

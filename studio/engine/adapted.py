@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from studio.construction import CONSTRUCTION_LOCK
 from studio.engine.clone import clone_shared
-from studio.engine.construction import CONSTRUCTION_LOCK
 from studio.engine.loaders import ComponentSet
 from studio.engine.memory import storages
 

@@ -1,13 +1,20 @@
-"""The autoencoder of SDXL, whose pipelines cast it to float32 and back while they encode a picture."""
+"""The autoencoder of a view: what it makes of a picture, and how SDXL's is cast without changing the shared one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from studio.construction import imported
 from studio.engine.clone import clone_shared
 from studio.types import Task
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+IMAGE_TO_IMAGE = "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img"
 
 
 @contextmanager
@@ -23,3 +30,12 @@ def own_autoencoder(view: Any, task: Task) -> Iterator[None]:
         yield
     finally:
         view.vae = shared
+
+
+def encoded(view: Any, picture: Image, generator: torch.Generator) -> torch.Tensor:
+    """The scaled latents (1, C, h, w) that diffusers' image to image makes of a picture. generator: draws them from the
+    distribution that a variational encoder gives."""
+    pixels = view.image_processor.preprocess(picture).to(view.device, view.vae.dtype)  # (1, 3, H, W)
+    latents = imported(IMAGE_TO_IMAGE, "retrieve_latents")(view.vae.encode(pixels), generator)
+    scaled: torch.Tensor = latents * view.vae.config.scaling_factor
+    return scaled

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from studio.construction import imported
+
 if TYPE_CHECKING:
     import torch
     from torch.utils.hooks import RemovableHandle
@@ -107,7 +109,7 @@ def _attended(layer: Any, query: torch.Tensor, key: torch.Tensor, value: torch.T
 def _downsampled(masks: torch.Tensor, places: int) -> torch.Tensor:
     """Masks (1, n, h, w) at a layer's places, (1, n, places), as diffusers makes them."""
     import torch
-    from diffusers.image_processor import IPAdapterMaskProcessor
 
-    one = [IPAdapterMaskProcessor.downsample(masks[:, n], 1, places, 1)[..., 0] for n in range(masks.shape[1])]
+    downsample = imported("diffusers.image_processor", "IPAdapterMaskProcessor").downsample
+    one = [downsample(masks[:, n], 1, places, 1)[..., 0] for n in range(masks.shape[1])]
     return torch.stack(one, dim=1).to(masks.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from studio.engine.autoencoder import encoded
 from studio.engine.generate import decode, with_models
 from studio.engine.lease import Lease
 from studio.errors import InvalidInput
@@ -44,17 +45,17 @@ class LatentNoising:
 def noised_latents(wish: LatentNoising, lease: Lease, context: Context) -> LatentStrip:
     """x_t = sqrt(alpha_bar_t) z + sqrt(1 - alpha_bar_t) eps, z the scaled latents; always the same eps."""
     import torch
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 
-    picture, generator = wish.request.init_image, torch.Generator("cpu").manual_seed(wish.request.seed)
+    picture = wish.request.init_image
+    assert picture is not None
+    generator = torch.Generator("cpu").manual_seed(wish.request.seed)
     view = lease.view(Task.IMAGE_TO_IMAGE, Scheduler.DDIM)
     alpha_bars = view.scheduler.alphas_cumprod
     last = len(alpha_bars) - 1
     times = [round(-1 + (last + 1) * i / max(1, wish.count - 1)) for i in range(wish.count)]
     pictures, shares = [], []
     with context.registry.lane, torch.inference_mode():
-        pixels = view.image_processor.preprocess(picture).to(view.device, view.vae.dtype)  # (1, 3, H, W)
-        z = retrieve_latents(view.vae.encode(pixels), generator) * view.vae.config.scaling_factor  # (1, C, h, w)
+        z = encoded(view, picture, generator)  # (1, C, h, w)
         eps = torch.randn(z.shape, generator=generator).to(z)
         for index, t in enumerate(times, start=1):
             context.check_cancelled()
@@ -62,4 +63,4 @@ def noised_latents(wish: LatentNoising, lease: Lease, context: Context) -> Laten
             pictures.append(decode(view, share**0.5 * z + (1 - share) ** 0.5 * eps)[0])
             shares.append(share)
             context.emit(Step(index, len(times)))
-    return LatentStrip(tuple(pictures), tuple(times), tuple(shares), (z.numel(), pixels.numel()))
+    return LatentStrip(tuple(pictures), tuple(times), tuple(shares), (z.numel(), 3 * picture.width * picture.height))

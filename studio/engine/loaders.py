@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.engine.construction import CONSTRUCTION_LOCK
+from studio.construction import CONSTRUCTION_LOCK, imported
 from studio.engine.folders import (
     INDEX,
     UNUSED_PARTS,
@@ -190,11 +190,8 @@ class FolderLoader:
 
 def _quiet() -> None:
     """Keep progress bars out of the log, and diffusers' warnings: one of them quotes what is cut from a prompt."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()
+    for library in ("diffusers", "transformers"):
+        imported(f"{library}.utils.logging", "disable_progress_bar")()
     for name in ("diffusers.pipelines", "diffusers.configuration_utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -202,14 +199,12 @@ def _quiet() -> None:
 def _load_components(folder: ModelFolder, key: PipelineKey, model_id: str) -> dict[str, Any]:
     """The parts of a folder that has been looked through, frozen, in the key's dtype and on its device."""
     import torch
-    from diffusers import DiffusionPipeline
 
     _quiet()
-    pipeline_class: Any = DiffusionPipeline
     index = json.loads((folder.path / INDEX).read_text(encoding="utf-8"))
     unused = {name: None for name in UNUSED_PARTS if name in index}
     with CONSTRUCTION_LOCK:
-        pipeline = pipeline_class.from_pretrained(
+        pipeline = imported("diffusers", "DiffusionPipeline").from_pretrained(
             folder.path,
             dtype=_dtypes(folder.path, key),
             variant=folder.variant or None,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from studio.engine.construction import CONSTRUCTION_LOCK
+from studio.construction import CONSTRUCTION_LOCK
 from studio.engine.openvino_rewrites import split_gates, split_guidance, with_shapes
 from studio.types import Precision
 

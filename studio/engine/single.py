@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from studio.engine.construction import CONSTRUCTION_LOCK
+from studio.construction import CONSTRUCTION_LOCK, imported
 from studio.engine.folders import INDEX, ModelFolder, check_whole, look_at_network, tensor_metadata
 from studio.errors import ModelUnavailable
 from studio.lineage import FACTS, require_built_on
@@ -114,15 +114,13 @@ def load_single(folder: ModelFolder, key: PipelineKey, spec: ModelSpec) -> dict[
 
 def _network(library: str, name: str, folder: ModelFolder, part: str, key: PipelineKey, model_id: str) -> Any:
     """A network by its class. Raises ModelUnavailable if a weight of it is in no file: it would be made up."""
-    import importlib
-
     import torch
 
-    made = getattr(importlib.import_module(library), name)
     options: dict[str, Any] = {"dtype": getattr(torch, key.dtype), "use_safetensors": True, "local_files_only": True}
     if folder.variant:
         options["variant"] = folder.variant
     with CONSTRUCTION_LOCK:
+        made = imported(library, name)
         module, told = made.from_pretrained(folder.folder_of(part), output_loading_info=True, **options)
         if told["missing_keys"]:
             raise ModelUnavailable("model_missing", model=model_id, missing=f"{part}: {min(told['missing_keys'])}")
@@ -141,9 +139,8 @@ def _tensors(file: Path, key: PipelineKey) -> dict[str, Any]:
 
 def _feature_extractor(folder: Path, side: int) -> Any:
     """What prepares pictures for an image encoder: as its folder says, else as OpenAI's CLIP does. side: in pixels."""
-    from transformers import CLIPImageProcessor
-
     with CONSTRUCTION_LOCK:
+        processor = imported("transformers", "CLIPImageProcessor")
         if (folder / PREPROCESSOR).is_file():
-            return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+            return processor.from_pretrained(folder, local_files_only=True)
+        return processor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})

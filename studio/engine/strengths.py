@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from studio.engine.autoencoder import encoded
 from studio.engine.entry import Entry, entry_of
 from studio.engine.generate import decode, generate, with_models
 from studio.engine.registry import Lease
@@ -127,13 +128,11 @@ def draw(request: GenerationRequest, lease: Lease, context: Context) -> Image:
 def reconstruction(picture: Image, lease: Lease, seed: int) -> Image:
     """What the autoencoder gives back of a picture, with the noise that image to image of this seed encodes it with."""
     import torch
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 
     view = lease.view(Task.IMAGE_TO_IMAGE, Scheduler.DDIM)
-    pixels = view.image_processor.preprocess(picture).to(view.device, view.vae.dtype)  # (1, 3, H, W)
     with torch.inference_mode():
-        latents = retrieve_latents(view.vae.encode(pixels), torch.Generator("cpu").manual_seed(seed))
-    return decode(view, latents * view.vae.config.scaling_factor)[0]
+        latents = encoded(view, picture, torch.Generator("cpu").manual_seed(seed))
+    return decode(view, latents)[0]
 
 
 def difference(one: Image, other: Image) -> float:

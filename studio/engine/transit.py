@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from studio.construction import CONSTRUCTION_LOCK
 from studio.engine.budget import Key
-from studio.engine.construction import CONSTRUCTION_LOCK
 from studio.engine.entries import Entry, Leaving, State
 from studio.engine.memory import Mover, modules_of
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from studio.engine.construction import CONSTRUCTION_LOCK
+from studio.construction import CONSTRUCTION_LOCK, imported
 from studio.engine.loaders import ComponentSet
 from studio.types import Scheduler
 
@@ -39,10 +39,8 @@ def build_scheduler(scheduler: Scheduler, base_config: Mapping[str, Any]) -> Any
 @functools.lru_cache(MOST_SCHEDULERS)
 def _unused(scheduler: Scheduler, base_config: str) -> Any:
     """One that nobody steps, to be copied: to make one takes three milliseconds. base_config: as JSON."""
-    import diffusers
-
     class_name, overrides = SCHEDULERS[scheduler]
-    return getattr(diffusers, class_name).from_config(json.loads(base_config), **overrides)
+    return imported("diffusers", class_name).from_config(json.loads(base_config), **overrides)
 
 
 def build_view(
@@ -55,13 +53,10 @@ def build_view(
 
     Through the constructor: `from_pipe` would cast the shared modules to float32.
     """
-    import diffusers
-
     parts = {**components.components, **further}
     with CONSTRUCTION_LOCK:
         parts["scheduler"] = build_scheduler(scheduler, parts["scheduler"].config)
-        made = getattr(diffusers, pipeline_class)
         checker = {"requires_safety_checker": False} if "safety_checker" in parts else {}  # SDXL's know none
-        view = made(**parts, **checker)
+        view = imported("diffusers", pipeline_class)(**parts, **checker)
     view.set_progress_bar_config(disable=True)
     return view

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from studio.construction import imported
 from studio.engine.clone import clone_shared
 from studio.quant.method import QuantMethod, Recipe
 
@@ -17,11 +18,12 @@ KEPT = ("norm", "pos_embed", "patch_embed")
 def cast(net: nn.Module, recipe: Recipe) -> nn.Module:
     """Weights of convolutions and linear layers in float8 (e4m3), computed in what they were."""
     import torch
-    from diffusers.hooks import apply_layerwise_casting
 
     copy = clone_shared(net)
     compute = next(net.parameters()).dtype
-    apply_layerwise_casting(copy, torch.float8_e4m3fn, compute, skip_modules_pattern=KEPT)
+    imported("diffusers.hooks", "apply_layerwise_casting")(
+        copy, torch.float8_e4m3fn, compute, skip_modules_pattern=KEPT
+    )
     return copy
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from studio.construction import CONSTRUCTION_LOCK
 from studio.engine.adapted import AdaptedSet, adapted_set
 from studio.engine.generate import with_models
 from studio.engine.lease import Lease
@@ -108,7 +109,8 @@ class _Teaching:
         self.budget_seconds = MINUTE_SECONDS * wish.minutes
 
     def run(self) -> Taught:
-        from studio.train.lora_steps import Learner, Recipe
+        with CONSTRUCTION_LOCK:
+            from studio.train.lora_steps import Learner, Recipe
 
         lessons, prior = self.lessons(*self.own()), None
         if self.lease.spec.family == "little_world":

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
@@ -24,7 +24,22 @@ START_SECONDS = 90
 PATIENCE_MS = 60_000
 """For one expectation, on a machine that has other work."""
 
+LOG_CHARACTERS = 6000
+
 Visit = Callable[..., Page]
+logs: list[Path] = []
+"""Of the studios that run now."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with what the studios wrote last."""
+    report = yield
+    if report.failed:
+        for log in logs:
+            written = log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:]
+            report.sections.append((f"log of {log.parent.name}", written))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +86,7 @@ def running_studio(
         "OMP_NUM_THREADS": "1",
         **variables,
     }
+    logs.append(log)
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | own, stdout=out, stderr=out)
     try:
@@ -80,6 +96,7 @@ def running_studio(
     finally:
         process.terminate()
         process.wait(timeout=20)
+        logs.remove(log)
 
 
 @pytest.fixture(scope="session")
