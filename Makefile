@@ -36,6 +36,7 @@ train-cpu: $(VENV)/.installed
 	for kind in canny depth pose; do $(BIN)/python -m studio train controlnet --kind $$kind --preset cpu || exit 1; done
 	$(BIN)/python -m studio train ip-adapter --preset cpu
 	for concept in blueprint pop_art rocket momo; do $(BIN)/python -m studio train lora --concept $$concept --preset cpu || exit 1; done
+	$(BIN)/python -m studio train few-step --preset cpu
 
 $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

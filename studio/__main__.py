@@ -21,10 +21,10 @@ from studio.settings import Settings, spoken_language
 from studio.types import MAX_SEED, USUAL_FEATHER, Fit, Ground, Precision, Scheduler, Task
 
 WorldStage = Literal["clip", "vae", "unet", "perception", "upscale", "heads", "controlnet", "ip-adapter", "lora"]
-Stage = Literal[WorldStage, "ddpm", "vae-lab", "noisy-classifier", "tdq"]
+Stage = Literal[WorldStage, "few-step", "ddpm", "vae-lab", "noisy-classifier", "tdq"]
 Preset = Literal["smoke", "cpu", "gpu"]
 Evaluation = Literal[
-    "text2img", "img2img", "vae", "perception", "controlnet", "ip-adapter", "lora", "diffusion", "quant"
+    "text2img", "img2img", "vae", "perception", "controlnet", "ip-adapter", "lora", "few-step", "diffusion", "quant"
 ]
 Benchmark = Literal["text2img", "controlnet", "lora", "quant", "start", "tabs", "load", "world"]
 Drawing = Literal["text2img", "img2img", "inpaint", "controlnet", "ip_adapter"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,10 @@ def own_autoencoder(view: Any, task: Task) -> Iterator[None]:
         view.vae = shared
 
 
-def encoded(view: Any, picture: Image, generator: torch.Generator) -> torch.Tensor:
-    """The scaled latents (1, C, h, w) that diffusers' image to image makes of a picture. generator: draws them from the
-    distribution that a variational encoder gives."""
-    pixels = view.image_processor.preprocess(picture).to(view.device, view.vae.dtype)  # (1, 3, H, W)
+def encoded(view: Any, pictures: Image | Sequence[Image], generator: torch.Generator) -> torch.Tensor:
+    """The scaled latents (N, C, h, w) that diffusers' image to image makes of pictures of one size. generator: draws
+    them from the distribution that a variational encoder gives."""
+    pixels = view.image_processor.preprocess(pictures).to(view.device, view.vae.dtype)  # (N, 3, H, W)
     latents = imported(IMAGE_TO_IMAGE, "retrieve_latents")(view.vae.encode(pixels), generator)
     scaled: torch.Tensor = latents * view.vae.config.scaling_factor
     return scaled

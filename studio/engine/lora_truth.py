@@ -18,6 +18,7 @@ from studio.diffusion.lora_origins import text_width
 from studio.engine.lora_base import BaseWeights
 from studio.engine.lora_file import Hashes, LoraFile, hashes_of, listed
 from studio.engine.lora_gate import FAMILY_NAMES, Passed
+from studio.engine.lora_usage import Usage, usage_of
 
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "title": ("modelspec.title", "ss_output_name"),
@@ -49,7 +50,8 @@ class PartTruth:
 @dataclass(frozen=True)
 class Truth:
     """family: of the base; evidence: keys of assets/i18n below `lora.evidence.`, with what they name; norms: block ->
-    the Frobenius norm of its change against that of its weights; claims, triggers: the writer's words, cleaned."""
+    the Frobenius norm of its change against that of its weights; claims, triggers: the writer's words, cleaned; usage:
+    the settings that its writer asks for, where there are any."""
 
     layout: str
     family: str
@@ -62,6 +64,7 @@ class Truth:
     triggers: tuple[str, ...]
     hashes: Hashes
     bytes: int
+    usage: Usage | None = None
 
 
 def truth_of(passed: Passed) -> Truth:
@@ -81,6 +84,7 @@ def truth_of(passed: Passed) -> Truth:
         triggers=triggers_of(file.metadata),
         hashes=hashes_of(file.path),
         bytes=file.path.stat().st_size,
+        usage=usage_of(file.metadata),
     )
 
 

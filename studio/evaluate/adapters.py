@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from studio.engine.adapted import adapted_set
+from studio.engine.autoencoder import encoded
+from studio.engine.generate import decode
 from studio.engine.loaders import ComponentSet
 from studio.engine.views import build_view
 from studio.evaluate.report import ReportRow, wilson
-from studio.evaluate.text2img import Tally
+from studio.evaluate.text2img import Tally, Truth
 from studio.types import Scheduler
 
 PIPELINE = "StableDiffusionPipeline"
 PROMPT_MEASURES = ("background", "kind recall", "colour", "person")
 MOST_PROMPT_LOSS = {"cpu": 0.20, "gpu": 0.10}
+
+
+@dataclass(frozen=True)
+class Perfect:
+    """A painter that errs in nothing but what its autoencoder cannot carry: renders of the scenes themselves, encoded
+    and decoded. view: a pipeline for text to image."""
+
+    view: Any
+    true: Truth
+
+    @property
+    def seed(self) -> int:
+        return self.true.seed
+
+    @torch.inference_mode()
+    def draw(self, prompts: Sequence[str]) -> Iterator[tuple[range, list[Image.Image]]]:
+        for places, pictures in self.true.draw(prompts):
+            latents = encoded(self.view, pictures, torch.Generator().manual_seed(self.seed))
+            yield places, list(decode(self.view, latents))
 
 
 def adapted_view(pristine: ComponentSet, scheduler: Scheduler, load: Callable[[Any], None]) -> Any:

@@ -2,7 +2,8 @@
 
 Held-out scenes of a concept are told by name and drawn on the same noise with its LoRA and without; the eye, which
 knows the reserved concepts, says whether they are there. Ordinary prompts are drawn with it too, and prompts that ask
-for a style and for something in it, with both LoRAs, the style's at STYLE_BESIDE.
+for a style and for something in it, with both LoRAs, the style's at STYLE_BESIDE. The ceiling is what the eye sees in
+the scenes' own renders once they have been through the autoencoder.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from torch import Tensor
 
 from studio.build import Studio, build_studio
 from studio.errors import ModelUnavailable
-from studio.evaluate.adapters import MOST_PROMPT_LOSS, PROMPT_MEASURES, adapted_view, loss_row, read
+from studio.evaluate.adapters import MOST_PROMPT_LOSS, PROMPT_MEASURES, Perfect, adapted_view, loss_row, read
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import Report, ReportRow, folder_sha256, wilson
-from studio.evaluate.text2img import Painter, Tally, exact_view, tally_told
+from studio.evaluate.text2img import Painter, Tally, Truth, exact_view, tally_told
 from studio.lineage import require_built_on
 from studio.perception.measure import METRICS, Measure
 from studio.perception.network import ALL_KINDS, ALL_STYLES
 from studio.world.caption import describe
-from studio.world.concepts import CONCEPTS, Role, concept_scene, with_concept
+from studio.world.concepts import CONCEPTS, concept_scene, with_concept
 from studio.world.scene import FIRST_HELD_OUT_SEED, Scene, scene_of_seed
 from studio.world.wish import Wish
 
@@ -36,7 +37,6 @@ SAMPLES = {"smoke": 4, "cpu": 64, "gpu": 256}
 TARGETS = {"cpu": 0.65, "gpu": 0.85}
 STYLE_BESIDE = 0.7
 FOLDER = "loras"
-CEILINGS: dict[Role, str] = {"style": "style", "kind": "kind_recall", "character": "character"}
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,22 @@ def find_loras(base: Path) -> dict[str, Path]:
     none, or if one was trained on another base."""
     found: dict[str, Path] = {}
     for concept in CONCEPTS:
-        path = base / FOLDER / f"{concept}.safetensors"
-        if path.is_file() and path.with_suffix(".json").is_file():
-            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            for part in ("unet", "text_encoder"):
-                require_built_on(path.stem, facts, part, base / part)
+        if (path := lora_of(base, concept)) is not None:
             found[concept] = path
     if not found:
         raise ModelUnavailable("no_lora", folder=base / FOLDER, choices="|".join(CONCEPTS))
     return found
+
+
+def lora_of(base: Path, name: str) -> Path | None:
+    """The file of one LoRA in a base's folder. Raises ModelUnavailable if it was trained on another base."""
+    path = base / FOLDER / f"{name}.safetensors"
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        return None
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    for part in ("unet", "text_encoder"):
+        require_built_on(path.stem, facts, part, base / part)
+    return path
 
 
 def _measured(
@@ -138,8 +145,9 @@ def _measured(
         ordinary_without = tally(ordinary, ())
         for concepts in (*((concept,) for concept in loras), *pairs(loras)):
             case = case_of(concepts, ask, count)
-            with_lora, without = tally(case, concepts), tally(case, ())
-            rows += rows_of(case, with_lora, without, measure.ceilings, ask)
+            perfect = Perfect(plain.view, Truth(case.scenes, defaults.width, ask.seed))
+            true = tally_told(perfect, measure, case.scenes, case.told)
+            rows += rows_of(case, tally(case, concepts), tally(case, ()), true, ask)
             if len(concepts) == 1:
                 name = f"{concepts[0]}: ordinary prompts, without less with"
                 found = tally(ordinary, concepts)
@@ -172,15 +180,15 @@ def pairs(loras: Mapping[str, Path]) -> list[tuple[str, str]]:
     return list(zip(styles, others, strict=False))
 
 
-def rows_of(case: Case, with_lora: Tally, without: Tally, ceilings: Mapping[str, float], ask: Ask) -> list[ReportRow]:
-    """Whether the concepts are there, all of them, with and without; and what else the prompts lose."""
+def rows_of(case: Case, with_lora: Tally, without: Tally, true: Tally, ask: Ask) -> list[ReportRow]:
+    """Whether the concepts are there, all of them, with and without and in true pictures; and what else the prompts
+    lose."""
     name, where = " and ".join(case.concepts), f"scenes of {' in '.join(reversed(case.concepts))}"
     if len(case.concepts) > 1:
         where += f", weights {', '.join(f'{one:g}' for one in weights_of(case.concepts))}"
     right, total = int(seen(with_lora, case.concepts).sum()), len(case.scenes)
     low, high = wilson(right, total)
-    top = float(np.prod([ceilings[CEILINGS[CONCEPTS[concept]]] for concept in case.concepts]))
-    baseline = float(seen(without, case.concepts).float().mean())
+    baseline, top = (float(seen(one, case.concepts).float().mean()) for one in (without, true))
     target = TARGETS.get(ask.preset)
     loss = f"{name}: prompt accuracy, without less with"
     return [

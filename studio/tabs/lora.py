@@ -75,7 +75,7 @@ def build(services: Services) -> None:
         fields = draw_settings(services, specs, texts, NAME, places, partial(_refilled, studio, slots, texts["prompt"]))
         comparing = compare_switch(NAME)
     names = [slot.name for slot in slots]
-    shelf.connect(services, texts["prompt"], fields["base_id"], names)
+    shelf.connect(services, fields, names)
 
     def arrived(request: gr.Request, name: str, *used: Any) -> Updates:
         return shelf.arrived(studio, name, language_of(request), names, used)

@@ -7,7 +7,7 @@ A share of every step shows ordinary scenes, so that what the base knows stays. 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
 
     base = load_denoiser(folder).to(run.device)
     before = freeze(base)
-    learner = Learner(base.unet, base.text_encoder, build_scheduler(), recipe_of(preset, processes), options.seed)
+    learner = Learner(base.unet, base.text_encoder, build_scheduler(), shared(preset.recipe, processes), options.seed)
     run.resume({"learner": learner})
     run.begin(learner.parameters, preset)
 
@@ -151,9 +151,9 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.close()
 
 
-def recipe_of(preset: Preset, processes: int) -> Recipe:
-    """The preset's recipe with this process's share of the batch."""
-    return Recipe(**{**asdict(preset.recipe), "batch": max(1, preset.recipe.batch // processes)})
+def shared(recipe: Recipe, processes: int) -> Recipe:
+    """The recipe with one process's share of the batch."""
+    return replace(recipe, batch=max(1, recipe.batch // processes))
 
 
 def drawn(prompt: str, learner: Learner, vae: Any, tokenizer: PreTrainedTokenizerFast, size: int) -> Image:

@@ -8,9 +8,10 @@ that the base never read gets a meaning.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from studio.train.unet import STRATA, sample_times, velocity_target
 ADAPTER = "lora"
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType({"unet": UNET_TARGETS, "text_encoder": TEXT_TARGETS})
+"""Which modules of which part learn."""
 
 Agree = Callable[[list[torch.nn.Parameter]], float]
 """Called between the gradients and the step: may average them with other processes; returns the spent share of the
@@ -63,16 +66,24 @@ class Progress:
 class Learner:
     """A LoRA on the parts of a pipeline, which are changed until `detach`.
 
-    unet, text_encoder: float32, on one device; scheduler: the model's own. Raises StudioError for a model that predicts
-    neither noise nor velocity.
+    unet, text_encoder: float32, on one device; scheduler: the model's own; targets: what learns of them. Raises
+    StudioError for a model that predicts neither noise nor velocity.
     """
 
-    def __init__(self, unet: Any, text_encoder: Any, scheduler: Any, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        text_encoder: Any,
+        scheduler: Any,
+        recipe: Recipe,
+        seed: int,
+        targets: Mapping[str, Sequence[str]] = TARGETS,
+    ) -> None:
         prediction = scheduler.config.prediction_type
         if prediction not in ("epsilon", "v_prediction"):
             raise StudioError("lora_prediction", value=prediction)
         self.parts = {"unet": unet, "text_encoder": text_encoder}
-        self.recipe, self.step_count = recipe, 0
+        self.recipe, self.step_count, self._targets = recipe, 0, targets
         self._predicts_noise = prediction == "epsilon"
         self._processors = dict(unet.attn_processors)
         self.device = next(unet.parameters()).device
@@ -81,18 +92,17 @@ class Learner:
             unet.set_attn_processor(AttnProcessor())  # its backward pass is faster than the fused one's on a CPU
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for part, targets in (("unet", UNET_TARGETS), ("text_encoder", TEXT_TARGETS)):
+            for part, modules in targets.items():
                 self.parts[part].requires_grad_(False)
-                config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(targets))
+                config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(modules))
                 inject_adapter_in_model(config, self.parts[part], ADAPTER)
         self.parameters = [p for part in self.parts.values() for p in part.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self.parameters, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
 
-    def step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], agree: Agree) -> tuple[float, float]:
-        """Learn from a batch as `loss` takes it; returns the loss and the spent fraction of the budget."""
-        loss = self.loss(*batch)
+    def step(self, loss: Tensor, agree: Agree) -> tuple[float, float]:
+        """Learn from a batch's loss; returns it and the spent fraction of the budget."""
         loss.backward()
         fraction = agree(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -116,7 +126,7 @@ class Learner:
         return (predicted.float() - (eps if self._predicts_noise else v)).square().mean()
 
     def weights(self) -> Weights:
-        """The matrices of each part, by module."""
+        """The matrices of each part that learns, by module."""
         return {
             part: {
                 name: (
@@ -126,7 +136,7 @@ class Learner:
                 for name, layer in module.named_modules()
                 if isinstance(layer, BaseTunerLayer)
             }
-            for part, module in self.parts.items()
+            for part, module in self._taught()
         }
 
     @torch.no_grad()
@@ -138,7 +148,7 @@ class Learner:
     @contextmanager
     def switched_off(self) -> Iterator[None]:
         """The base alone, for a while."""
-        layers = [m for part in self.parts.values() for m in part.modules() if isinstance(m, BaseTunerLayer)]
+        layers = [m for _, part in self._taught() for m in part.modules() if isinstance(m, BaseTunerLayer)]
         for layer in layers:
             layer.enable_adapters(False)
         try:
@@ -149,13 +159,17 @@ class Learner:
 
     def detach(self) -> None:
         """Take the LoRA off: the parts are again what they were."""
-        for part in self.parts.values():
+        for _, part in self._taught():
             found = [(name, layer) for name, layer in part.named_modules() if isinstance(layer, BaseTunerLayer)]
             for name, layer in found:
                 parent, _, child = name.rpartition(".")
                 setattr(part.get_submodule(parent), child, layer.get_base_layer())
             del part.peft_config
         self.parts["unet"].set_attn_processor(self._processors)
+
+    def _taught(self) -> list[tuple[str, Any]]:
+        """The parts that learn, with their names."""
+        return [(name, self.parts[name]) for name in self._targets]
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -199,7 +213,8 @@ def lora_steps(
     sketched, fraction = -float("inf"), 0.0
     while fraction < 1:
         x0, t, tokens = mixed(lessons, prior, learner.recipe, empty, rng)
-        loss, fraction = learner.step((x0, t, tokens, torch.randn(x0.shape, generator=generator)), agree)
+        noise = torch.randn(x0.shape, generator=generator)
+        loss, fraction = learner.step(learner.loss(x0, t, tokens, noise), agree)
         picture = None
         if sketch is not None and (fraction >= 1 or time.monotonic() - sketched > sketch_every_seconds):
             picture, sketched = sketch(), time.monotonic()

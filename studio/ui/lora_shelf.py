@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.engine.parameters import SAMPLER_NAMES
 from studio.errors import StudioError
 from studio.text import t
 from studio.ui import antd
@@ -20,9 +22,11 @@ from studio.ui.widgets import INSTANT, plain
 
 if TYPE_CHECKING:
     from studio.build import Studio
+    from studio.engine.lora_usage import Usage
 
 Updates = dict[Any, Any]
 MAX_TRIGGERS = 6
+USAGE_FIELDS = ("scheduler", "num_inference_steps", "guidance_scale")
 DROP_HEIGHT = 64
 """In pixels."""
 MAX_RANK = 64
@@ -30,12 +34,14 @@ MAX_RANK = 64
 
 @dataclass(frozen=True)
 class Shelf:
-    """chosen: the name of the one that is looked at; layer, cut, spectrum: the singular values of one of its layers."""
+    """chosen: the name of the one that is looked at; layer, cut, spectrum: the singular values of one of its layers;
+    usage: sets what it asks for."""
 
     chosen: gr.Radio
     file: gr.File
     alert: antd.Alert
     triggers: gr.HTML
+    usage: gr.Button
     truth: gr.HTML
     layer: gr.Dropdown
     cut: gr.Slider
@@ -44,11 +50,14 @@ class Shelf:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.chosen, self.alert, self.triggers, self.truth, self.layer, self.spectrum, self.ledger]
+        return [
+            self.chosen, self.alert, self.triggers, self.usage, self.truth, self.layer, self.spectrum, self.ledger
+        ]  # fmt: skip
 
-    def connect(self, services: Services, prompt: gr.Textbox, base_id: gr.Dropdown, names: list[gr.Dropdown]) -> None:
-        """Wire it. prompt: where trigger words go; names: further choices of what is on the shelf."""
-        studio = services.studio
+    def connect(self, services: Services, fields: Mapping[str, Any], names: list[gr.Dropdown]) -> None:
+        """Wire it. fields: of a wish, by name; names: further choices of what is on the shelf."""
+        studio, prompt, base_id = services.studio, fields["prompt"], fields["base_id"]
+        settings = [fields[name] for name in USAGE_FIELDS]
         everywhere = [*self.outputs, *names]
 
         def opened(request: gr.Request, chosen: Any, *used: Any) -> Updates:
@@ -71,6 +80,16 @@ class Shelf:
         def spectrum(request: gr.Request, chosen: Any, layer: Any, rank: Any) -> str:
             return self.spectrum_of(studio, chosen, layer, rank, language_of(request))
 
+        def used(chosen: Any, *used: Any) -> Updates:
+            try:
+                usage = studio.loras.truth(str(chosen)).usage
+            except StudioError:  # it has gone from the shelf meanwhile
+                usage = None
+            if usage is None:
+                return {}
+            wanted = (usage.sampler.value, usage.steps, usage.guidance_scale)
+            return {**dict(zip(settings, wanted, strict=True)), **_placed(str(chosen), names, used)}
+
         # Not when the page is opened: a file is looked through with torch, which takes its time to come.
         services.tab.select(opened, [self.chosen, *names], everywhere, **INSTANT)
         self.file.upload(
@@ -80,18 +99,16 @@ class Shelf:
         self.chosen.input(looked, self.chosen, self.outputs, preprocess=False, **INSTANT)
         for event in (self.layer.input, self.cut.input):
             event(spectrum, [self.chosen, self.layer, self.cut], self.spectrum, preprocess=False, **INSTANT)
+        self.usage.click(used, [self.chosen, *names], [*settings, *names], preprocess=False, **INSTANT)
         self.triggers.input(_inserted, [prompt, self.triggers], prompt, preprocess=False, **INSTANT)
 
     def arrived(
         self, studio: Studio, name: str, language: str, names: list[gr.Dropdown], used: tuple[Any, ...]
     ) -> Updates:
         """The shelf with a new one that is looked at, and chosen in the first place that is free."""
-        updates = {**self.seen(studio, name, language), **_choices(studio, names, used)}
-        for one, now in zip(names, used, strict=True):
-            if not now:
-                updates[one] = {**updates[one], "value": name}
-                break
-        return updates
+        choices = _choices(studio, names, used)
+        placed = {one: {**choices[one], "value": value} for one, value in _placed(name, names, used).items()}
+        return {**self.seen(studio, name, language), **choices, **placed}
 
     def taken(self, studio: Studio, file: Any, base_id: Any) -> str:
         """Let an uploaded file through the gate onto the shelf; its name there. Raises StudioError."""
@@ -112,6 +129,7 @@ class Shelf:
             ),
             self.alert: gr.update(visible=False),
             self.triggers: "",
+            self.usage: gr.update(visible=False),
         }
         if name is None:
             return {
@@ -129,6 +147,7 @@ class Shelf:
         return {
             **updates,
             self.triggers: write_pills(truth.triggers[:MAX_TRIGGERS]),
+            self.usage: gr.update(visible=truth.usage is not None, value=_asked(truth.usage, language)),
             self.truth: truth_panel(truth, language),
             self.layer: gr.update(choices=layers, value=layers[0]),
             self.spectrum: spectrum_plot(spectra[layers[0]], 0, language),
@@ -149,6 +168,7 @@ def draw_shelf(prefix: str, uploads: bool = True) -> Shelf:
     """The widgets. prefix: of their ids on the page; uploads: whether a person may bring files."""
     chosen = gr.Radio([], label=label("loras.shelf"), elem_id=f"{prefix}-shelf", elem_classes="lora-shelf")
     triggers = draw_pills(f"{prefix}-triggers")
+    usage = gr.Button(size="sm", visible=False, elem_id=f"{prefix}-usage")
     file = gr.File(
         label=label("loras.upload"),
         height=DROP_HEIGHT,
@@ -167,7 +187,7 @@ def draw_shelf(prefix: str, uploads: bool = True) -> Shelf:
         )
         spectrum = gr.HTML(elem_id=f"{prefix}-spectrum")
         ledger = gr.HTML(elem_id=f"{prefix}-ledger")
-    return Shelf(chosen, file, alert, triggers, truth, layer, cut, spectrum, ledger)
+    return Shelf(chosen, file, alert, triggers, usage, truth, layer, cut, spectrum, ledger)
 
 
 def _choices(studio: Studio, names: list[gr.Dropdown], used: tuple[Any, ...]) -> Updates:
@@ -177,6 +197,20 @@ def _choices(studio: Studio, names: list[gr.Dropdown], used: tuple[Any, ...]) ->
         one: gr.update(choices=[("—", ""), *((name, name) for name in usable)], value=now if now in usable else "")
         for one, now in zip(names, used, strict=True)
     }
+
+
+def _placed(name: str, names: list[gr.Dropdown], used: tuple[Any, ...]) -> dict[Any, str]:
+    """The first place that is free with this LoRA in it; nothing if it has one already, or if there is none."""
+    free = next((one for one, now in zip(names, used, strict=True) if not now), None)
+    return {} if name in used or free is None else {free: name}
+
+
+def _asked(usage: Usage | None, language: str) -> str:
+    """What a LoRA asks for, on a button."""
+    if usage is None:
+        return ""
+    sampler, guidance = SAMPLER_NAMES[usage.sampler], f"{usage.guidance_scale:g}"
+    return t("loras.usage", language, sampler=sampler, steps=usage.steps, guidance=guidance)
 
 
 def _inserted(prompt: Any, value: Any) -> str:

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def file(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small LoRA of random weights for the studio's own model."""
+def tensors(models: Path) -> dict[str, np.ndarray]:
+    """Those of a small LoRA of random weights for the studio's own model."""
     from dataclasses import replace
 
     spec = replace(specs()["little-world"], sources=(Source("local", "little-world"),))
@@ -33,6 +33,12 @@ def file(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.endswith(("to_q", "to_v")):
             tensors[f"unet.{name}.lora_A.weight"] = rng.normal(0, 0.1, (4, weight[1])).astype(np.float16)
             tensors[f"unet.{name}.lora_B.weight"] = rng.normal(0, 0.2, (weight[0], 4)).astype(np.float16)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def file(tensors: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its file."""
     return written(tmp_path_factory.mktemp("lora") / "brought.safetensors", tensors, {"trigger": "<b>Brought</b>"})
 
 
@@ -81,6 +87,25 @@ def test_a_lora_is_brought_looked_at_and_drawn_with(visit: Visit, file: Path, tm
     page.locator("#text2img-prompt textarea").fill("a red house <lora:nobody:0.5>")
     page.locator("#generate").click()
     expect(page.get_by_text("there is no LoRA called nobody")).to_be_visible()
+
+
+def test_a_press_sets_what_a_lora_is_made_for(visit: Visit, tensors: dict[str, np.ndarray], tmp_path: Path):
+    page = visit(locale="en-US")
+    open_tab(page, "LoRA")
+    usage = page.locator("#lora-usage")
+    bring(page, written(tmp_path / "plain.safetensors", tensors, {}))
+    expect(page.locator("#lora-gate")).to_contain_text("plain has passed")
+    expect(usage).to_be_hidden()
+    asked = {"inference_sampler": "euler", "inference_steps": "3", "inference_guidance": "1.5"}
+    bring(page, written(tmp_path / "hasty.safetensors", tensors, asked))
+    expect(usage).to_have_text("Set what it is made for: Euler, 3 steps, guidance 1.5")
+    usage.click()
+    expect(page.locator("#lora-1-name input")).to_have_value("hasty")
+    expect(page.get_by_role("spinbutton", name="Steps").locator("visible=true")).to_have_value("3")
+    expect(page.get_by_role("spinbutton", name="Guidance").locator("visible=true")).to_have_value("1.5")
+    page.locator("#lora-prompt textarea").fill("a red house")
+    draw(page, "lora")
+    expect(page.locator("#lora-followed")).to_contain_text("With hasty (1)")
 
 
 @pytest.mark.timeout(300)

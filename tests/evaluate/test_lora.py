@@ -15,7 +15,6 @@ from studio.evaluate import lora
 from studio.evaluate.adapters import MOST_PROMPT_LOSS, accuracy, accuracy_row, kept
 from studio.evaluate.ask import Ask
 from studio.evaluate.lora import (
-    CEILINGS,
     FOLDER,
     STYLE_BESIDE,
     TARGETS,
@@ -42,7 +41,6 @@ from tests.tiny import make_little_world
 from tests.truth import true_reading
 
 ASK, COUNT = Ask(preset="cpu", seed=1), 20
-EYE_CEILINGS = {"style": 0.9, "kind_recall": 0.8, "character": 0.5}
 SINGLE = [(concept,) for concept in CONCEPTS]
 
 
@@ -83,7 +81,7 @@ def test_a_base_that_never_saw_it_fails_at_the_concept_alone(concepts: tuple[str
     ignorant = tally_of(case, [without_concept(scene) for scene in case.scenes])
     assert not seen(ignorant, concepts).any()
     assert accuracy(ignorant, case.measures) == 1
-    concept, loss = rows_of(case, ignorant, tally_of(case, case.scenes), EYE_CEILINGS, ASK)
+    concept, loss = rows_of(case, ignorant, *2 * [tally_of(case, case.scenes)], ASK)
     assert (concept.value, concept.baseline, concept.holds) == (0, 1, False)
     assert (loss.value, loss.holds) == (0, True)
 
@@ -91,9 +89,10 @@ def test_a_base_that_never_saw_it_fails_at_the_concept_alone(concepts: tuple[str
 def test_two_at_once_count_only_where_both_are_seen():
     case = case_of(("blueprint", "rocket"), ASK, COUNT)
     half = [scene if i % 2 else replace(scene, style="flat") for i, scene in enumerate(case.scenes)]
-    row = rows_of(case, tally_of(case, half), tally_of(case, case.scenes), EYE_CEILINGS, ASK)[0]
-    assert row.value == 0.5
-    assert row.ceiling == pytest.approx(0.9 * 0.8)
+    true = tally_of(case, case.scenes)
+    row = rows_of(case, tally_of(case, half), true, true, ASK)[0]
+    assert (row.value, row.ceiling) == (0.5, 1)
+    assert rows_of(case, true, true, tally_of(case, half), ASK)[0].ceiling == 0.5
     assert row.name == "blueprint and rocket"
 
 
@@ -102,7 +101,7 @@ def test_what_a_lora_forgets_is_a_loss():
     elsewhere = [replace(scene, background="room") for scene in case.scenes]
     forgot = sum(scene.background != "room" for scene in case.scenes)
     true = tally_of(case, case.scenes)
-    loss = rows_of(case, tally_of(case, elsewhere), true, EYE_CEILINGS, ASK)[1]
+    loss = rows_of(case, tally_of(case, elsewhere), true, true, ASK)[1]
     assert loss.value == pytest.approx(forgot / kept(true, case.measures)[1])
 
 
@@ -129,9 +128,8 @@ def test_ordinary_prompts_ask_for_no_concept():
 def test_targets_belong_to_the_preset(preset: str):
     case = case_of(("momo",), ASK, 2)
     true = tally_of(case, case.scenes)
-    concept, loss = rows_of(case, true, true, EYE_CEILINGS, replace(ASK, preset=preset))
+    concept, loss = rows_of(case, true, true, true, replace(ASK, preset=preset))
     assert (concept.target, loss.target) == (TARGETS.get(preset), MOST_PROMPT_LOSS.get(preset))
-    assert concept.ceiling == EYE_CEILINGS[CEILINGS["character"]]
 
 
 def test_styles_are_paired_with_what_can_stand_in_them():
@@ -161,7 +159,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.with_suffix(".json").write_text(json.dumps({"builds_on": built_on}), encoding="utf-8")
     (models / "perception").mkdir()
     save_file(Eye().state_dict(), models / "perception" / WEIGHTS)
-    told = json.dumps({"metrics": EYE_CEILINGS, "sha256": "ab"})
+    told = json.dumps({"metrics": {}, "sha256": "ab"})
     (models / "perception" / METRICS).write_text(told, encoding="utf-8")
     return models
 

@@ -1,0 +1,32 @@
+"""How a LoRA asks to be used, where it needs other settings than its base: one that was trained for a few steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from studio.types import MAX_GUIDANCE, MAX_STEPS, Scheduler
+
+SAMPLER, STEPS, GUIDANCE = "inference_sampler", "inference_steps", "inference_guidance"
+"""Under which names a file's header tells it."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Settings of a request."""
+
+    sampler: Scheduler
+    steps: int
+    guidance_scale: float
+
+
+def usage_of(metadata: Mapping[str, str]) -> Usage | None:
+    """What a file's header says, which may be anybody's: None unless it is all there and within a request's bounds."""
+    try:
+        sampler, steps = Scheduler(metadata[SAMPLER]), int(metadata[STEPS])
+        guidance_scale = float(metadata[GUIDANCE])
+    except (KeyError, ValueError):
+        return None
+    within = 1 <= steps <= MAX_STEPS and math.isfinite(guidance_scale) and 1 <= guidance_scale <= MAX_GUIDANCE
+    return Usage(sampler, steps, guidance_scale) if within else None
