@@ -16,6 +16,7 @@ CONSTRUCTION_LOCK = threading.RLock()
 
 
 def imported(module: str, name: str) -> Any:
-    """A class or a function of one of those libraries, by its module's name and its own. Raises ImportError."""
+    """A class or a function of one of those libraries, by its module's name and its own. Raises ImportError or
+    AttributeError where it is not there."""
     with CONSTRUCTION_LOCK:
         return getattr(importlib.import_module(module), name)

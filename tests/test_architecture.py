@@ -56,7 +56,7 @@ PAGE = {"gradio", "modelscope_studio"}
 PAGE_ROOMS = {"build", "ui", "tabs"}
 NAME_ANY_TYPE = {"ui", "tabs"}
 """They are handed what `build` has put together: for the type checker they may say what it is."""
-HEAVY = {"diffusers", "transformers"}
+HEAVY = {"diffusers", "transformers", "peft"}
 HEAVY_UNDER_THE_LOCK = {"engine", "catalog", "controls", "detectors", "quant"}
 """The server's threads: two that import one of them at once may find it half made."""
 HEAVY_ROOMS = {"train", "evaluate", "bench"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,5 +27,5 @@ def usage_of(metadata: Mapping[str, str]) -> Usage | None:
         guidance_scale = float(metadata[GUIDANCE])
     except (KeyError, ValueError):
         return None
-    within = 1 <= steps <= MAX_STEPS and math.isfinite(guidance_scale) and 1 <= guidance_scale <= MAX_GUIDANCE
+    within = 1 <= steps <= MAX_STEPS and 0 <= guidance_scale <= MAX_GUIDANCE  # NaN is not
     return Usage(sampler, steps, guidance_scale) if within else None

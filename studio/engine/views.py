@@ -40,7 +40,8 @@ def build_scheduler(scheduler: Scheduler, base_config: Mapping[str, Any]) -> Any
 def _unused(scheduler: Scheduler, base_config: str) -> Any:
     """One that nobody steps, to be copied: to make one takes three milliseconds. base_config: as JSON."""
     class_name, overrides = SCHEDULERS[scheduler]
-    return imported("diffusers", class_name).from_config(json.loads(base_config), **overrides)
+    with CONSTRUCTION_LOCK:  # it looks at all classes that share its configuration
+        return imported("diffusers", class_name).from_config(json.loads(base_config), **overrides)
 
 
 def build_view(

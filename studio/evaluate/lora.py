@@ -116,7 +116,8 @@ def find_loras(base: Path) -> dict[str, Path]:
 
 
 def lora_of(base: Path, name: str) -> Path | None:
-    """The file of one LoRA in a base's folder. Raises ModelUnavailable if it was trained on another base."""
+    """The file of one LoRA in a base's folder; None without it or its facts. Raises ModelUnavailable if it was
+    trained on another base."""
     path = base / FOLDER / f"{name}.safetensors"
     if not path.is_file() or not path.with_suffix(".json").is_file():
         return None

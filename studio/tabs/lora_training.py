@@ -118,7 +118,8 @@ class _Teaching:
         parts, rank = self.clone.components, self.wish.rank
         with self.context.registry.lane:
             recipe = Recipe(rank=rank, alpha=rank)
-            learner = Learner(parts["unet"], parts["text_encoder"], parts["scheduler"], recipe, self.wish.seed)
+            with CONSTRUCTION_LOCK:
+                learner = Learner(parts["unet"], parts["text_encoder"], parts["scheduler"], recipe, self.wish.seed)
             before = self.loss(learner, lessons)
         start = taught = Taught(pictures=((0, self.picture()),), before=before)
         self.context.emit(Row({"taught": start}))

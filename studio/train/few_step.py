@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,20 @@ from studio.world.scene import FIRST_HELD_OUT_SEED, scene_of_seed
 NAME = "few_step"
 STEPS, GUIDANCE = 4, 4.0
 """Of the student, and of the teacher."""
-TARGETS = (*UNET_TARGETS, "proj_in", "proj_out", "time_emb_proj", "conv_shortcut", "conv")
+STUDENT_TARGETS = (*UNET_TARGETS, "proj_in", "proj_out", "time_emb_proj", "conv_shortcut", "conv")
+
+
+USAGE = f"""from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("models/little-world")
+pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+pipeline.load_lora_weights("models/little-world/loras", weight_name="{NAME}.safetensors")
+pipeline("a red car in a meadow", height=128, width=128, num_inference_steps={STEPS}, guidance_scale=1.0)"""
+
+
+def recipe_of(rank: int, batch: int, learning_rate: float = 2e-3, warmup_steps: int = 20) -> Recipe:
+    """The student learns from its teacher alone: no prompt is dropped, and nothing else is shown."""
+    return Recipe(rank, rank, batch, learning_rate, warmup_steps, prompt_dropout=0.0, prior_share=0.0)
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Preset:
     whose paths measure."""
 
     minutes: float
-    recipe: Recipe = field(default_factory=lambda: Recipe(rank=10, alpha=10, batch=8, learning_rate=2e-3))
+    recipe: Recipe
     substeps: int = 4
     size: int = 128
     held_out: int = 64
@@ -57,11 +70,9 @@ class Preset:
 
 
 PRESETS = {
-    "smoke": Preset(
-        minutes=1, recipe=Recipe(rank=2, alpha=2, batch=2, warmup_steps=2), substeps=2, held_out=2, max_steps=3
-    ),
-    "cpu": Preset(minutes=45),
-    "gpu": Preset(minutes=8, recipe=Recipe(rank=10, alpha=10, batch=128, learning_rate=2e-3), held_out=256),
+    "smoke": Preset(minutes=1, recipe=recipe_of(2, 2, warmup_steps=2), substeps=2, held_out=2, max_steps=3),
+    "cpu": Preset(minutes=45, recipe=recipe_of(10, 8)),
+    "gpu": Preset(minutes=8, recipe=recipe_of(10, 128), held_out=256),
 }
 
 
@@ -71,7 +82,7 @@ class Student(Learner):
     def __init__(self, base: Denoiser, preset: Preset, recipe: Recipe, empty: Tensor, seed: int) -> None:
         """empty: (L,) tokens of no prompt."""
         self._teacher = copy.deepcopy(base.unet)
-        super().__init__(base.unet, base.text_encoder, build_scheduler(), recipe, seed, {"unet": TARGETS})
+        super().__init__(base.unet, base.text_encoder, build_scheduler(), recipe, seed, {"unet": STUDENT_TARGETS})
         self._empty, self._substeps = empty.to(self.device), preset.substeps
         self._angles = Angles(self._alpha_bar)
 
@@ -129,6 +140,12 @@ def prompts(first: int, count: int) -> list[str]:
     return texts
 
 
+def first_prompt(seed: int, step: int, rank: int, processes: int, batch: int) -> int:
+    """The scene from which a process's prompts of a step are counted, and the seed of its noise: no other step and no
+    other process has them, and none is held out."""
+    return ((seed * 1_000_000 + step) * processes + rank) * batch % (FIRST_HELD_OUT_SEED - batch)
+
+
 def worker(rank: int, processes: int, options: Options) -> None:
     preset = PRESETS[options.preset]
     run = Run("few-step", rank, processes, options, preset.minutes, preset.max_steps)
@@ -148,8 +165,7 @@ def worker(rank: int, processes: int, options: Options) -> None:
 
     shape = (recipe.batch, 4, preset.size // 8, preset.size // 8)
     while not run.finished:
-        # Each step of each process has prompts and noise of its own, resumed runs included.
-        first = ((options.seed * 1_000_000 + run.step) * processes + rank) * recipe.batch % FIRST_HELD_OUT_SEED
+        first = first_prompt(options.seed, run.step, rank, processes, recipe.batch)
         generator = torch.Generator().manual_seed(first)
         noise, tokens = torch.randn(shape, generator=generator), tokens_of(tokenizer, prompts(first, recipe.batch))
         loss, _ = student.step(student.path_loss(noise, tokens), agree)
@@ -211,7 +227,7 @@ def finish(run: Run, preset: Preset, student: Student, tokenizer: PreTrainedToke
     recipe = preset.recipe
     save_lora(target, student.weights(), recipe.rank, recipe.alpha, run.options.file_format, told)
     data = "prompts of scenes that the studio makes up itself (`studio/world`; no other data)"
-    facts = facts_of(run, asdict(preset), metrics, builds_on, file_sha256(target), data=data)
+    facts = facts_of(run, asdict(preset), metrics, builds_on, file_sha256(target), data=data, usage=USAGE)
     write_facts(facts, target.with_suffix(".json"), target.with_suffix(".md"))
     tell_ledger(run, f"little-world/{FOLDER}/{NAME}", facts["sha256"], metrics, builds_on)
     run.say(f"{metrics}, {target.stat().st_size / 1e6:.2f} MB")

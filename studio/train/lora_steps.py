@@ -92,10 +92,11 @@ class Learner:
             unet.set_attn_processor(AttnProcessor())  # its backward pass is faster than the fused one's on a CPU
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            for part, modules in targets.items():
-                self.parts[part].requires_grad_(False)
+            for part in self.parts.values():
+                part.requires_grad_(False)
+            for name, modules in targets.items():
                 config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(modules))
-                inject_adapter_in_model(config, self.parts[part], ADAPTER)
+                inject_adapter_in_model(config, self.parts[name], ADAPTER)
         self.parameters = [p for part in self.parts.values() for p in part.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             self.parameters, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True

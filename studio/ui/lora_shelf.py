@@ -80,13 +80,14 @@ class Shelf:
         def spectrum(request: gr.Request, chosen: Any, layer: Any, rank: Any) -> str:
             return self.spectrum_of(studio, chosen, layer, rank, language_of(request))
 
-        def used(chosen: Any, *used: Any) -> Updates:
+        def asked(request: gr.Request, chosen: Any, *used: Any) -> Updates:
             try:
                 usage = studio.loras.truth(str(chosen)).usage
-            except StudioError:  # it has gone from the shelf meanwhile
-                usage = None
+            except StudioError as error:  # it has gone from the shelf meanwhile
+                told = describe(error, language_of(request))
+                return {self.alert: gr.update(visible=True, type="error", message=told)}
             if usage is None:
-                return {}
+                return {self.usage: gr.update(visible=False)}
             wanted = (usage.sampler.value, usage.steps, usage.guidance_scale)
             return {**dict(zip(settings, wanted, strict=True)), **_placed(str(chosen), names, used)}
 
@@ -99,7 +100,8 @@ class Shelf:
         self.chosen.input(looked, self.chosen, self.outputs, preprocess=False, **INSTANT)
         for event in (self.layer.input, self.cut.input):
             event(spectrum, [self.chosen, self.layer, self.cut], self.spectrum, preprocess=False, **INSTANT)
-        self.usage.click(used, [self.chosen, *names], [*settings, *names], preprocess=False, **INSTANT)
+        set_by_it = [*settings, *names, self.alert, self.usage]
+        self.usage.click(asked, [self.chosen, *names], set_by_it, preprocess=False, **INSTANT)
         self.triggers.input(_inserted, [prompt, self.triggers], prompt, preprocess=False, **INSTANT)
 
     def arrived(

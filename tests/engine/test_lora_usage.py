@@ -10,6 +10,7 @@ TOLD = {SAMPLER: "ddim", STEPS: "4", GUIDANCE: "1"}
 
 def test_what_a_file_asks_for_is_read():
     assert usage_of(TOLD) == Usage(Scheduler.DDIM, 4, 1.0)
+    assert usage_of({**TOLD, GUIDANCE: "0"}) == Usage(Scheduler.DDIM, 4, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from studio.engine.lora_usage import usage_of
 from studio.errors import StudioError
 from studio.lineage import file_sha256, require_built_on
 from studio.train import few_step, places
-from studio.train.few_step import PRESETS, STEPS, Student, distances, prompts
-from studio.train.frozen import freeze, require_unchanged
-from studio.train.run import Options
+from studio.train.few_step import PRESETS, STEPS, Student, distances, first_prompt, prompts
+from studio.train.frozen import freeze, require_unchanged, state_sha256
+from studio.train.run import Options, Run
 from studio.train.unet import load_denoiser
+from studio.types import MAX_SEED
 from studio.world.scene import FIRST_HELD_OUT_SEED
 from tests.tiny import make_little_world
 
@@ -81,8 +82,8 @@ def test_a_teacher_of_one_step_without_guidance_finds_nothing_to_teach(world: Pa
 
 
 def test_only_the_lora_learns_and_it_leaves_the_base_as_it_was(world: Path):
-    base = load_denoiser(world)
-    before = freeze(base)
+    base = load_denoiser(world)  # not frozen: the student sees to that
+    before = state_sha256(base)
     student = Student(base, PRESET, PRESET.recipe, torch.ones(64, dtype=torch.long), 0)
     losses = [student.step(student.path_loss(*inputs()), lambda parameters: 0.1)[0] for _ in range(12)]
     assert losses[-1] < losses[0]
@@ -105,9 +106,26 @@ def test_prompts_are_of_both_languages_and_the_same_again():
     assert set(chinese) == {True, False}
 
 
-def test_a_resumed_run_goes_on_with_prompts_of_its_own():
-    first = prompts(0, 8)
-    assert not set(first) & set(prompts(8, 8))
+def test_no_two_steps_or_processes_share_a_prompt_and_none_is_held_out():
+    batch, seen = 4, set[int]()
+    for step in range(5):
+        for rank in range(2):
+            first = first_prompt(3, step, rank, 2, batch)
+            own = set(range(first, first + batch))
+            assert not own & seen
+            seen |= own
+    largest = first_prompt(MAX_SEED, 999_999, 3, 4, batch)
+    assert max(max(seen), largest + batch - 1) < FIRST_HELD_OUT_SEED
+
+
+def test_resuming_goes_on_from_the_saved_step(world: Path, monkeypatch: pytest.MonkeyPatch):
+    done = PRESET.max_steps
+    assert done is not None
+    monkeypatch.setitem(PRESETS, "smoke", replace(PRESET, max_steps=done + 2))
+    steps: list[int] = []
+    monkeypatch.setattr(Run, "log", lambda run, **scalars: steps.append(run.step))
+    few_step.main(Options("smoke", resume=True, out=world))
+    assert steps == [done + 1, done + 2]
 
 
 def test_a_warm_start_is_refused(tmp_path: Path):
