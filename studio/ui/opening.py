@@ -1,8 +1,9 @@
-"""What happens when a page is opened, all in one event: a new browser gets the name under which its jobs run, seeds are
-thrown, and jobs found that go on or were cut.
+"""What happens when a page is opened: a new browser gets the name under which its jobs run, seeds are thrown, and jobs
+found that go on or were cut.
 
-One event with few outputs: gradio's browser code touches every output that any event ever had with each event that
-follows, so that a page which fills itself widely when it is opened is slow for as long as it is open.
+One event asks the server. The seeds are thrown in the browser, at once: they cannot come after what a person has filled
+in meanwhile. It has few outputs, since gradio's browser code touches every output that any event ever had with each
+event that follows: a page which fills itself widely when it is opened is slow for as long as it is open.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.ui.cut import cut_record
 from studio.ui.run import owner_of
-from studio.ui.widgets import INSTANT, random_seed
+from studio.ui.widgets import INSTANT, LARGEST_SEED
 
 if TYPE_CHECKING:
     from studio.build import Studio
+
+THROW = "() => Array.from({length: %d}, () => Math.floor(Math.random() * %d))"
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,11 @@ class Opening:
 
         def open_page(owner: object, *job_ids: object) -> list[Any]:
             name = owner_of(owner)
-            return [name, *(random_seed() for _ in self.seeds), *(_known(studio, name, one) for one in job_ids)]
+            return [name, *(_known(studio, name, one) for one in job_ids)]
 
-        blocks.load(open_page, [owner, *kept], [owner, *self.seeds, *found], **INSTANT)
+        if self.seeds:
+            blocks.load(None, None, self.seeds, js=THROW % (len(self.seeds), LARGEST_SEED + 1), **INSTANT)
+        blocks.load(open_page, [owner, *kept], [owner, *found], **INSTANT)
 
 
 def _known(studio: Studio, owner: str, job_id: object) -> Any:

@@ -33,6 +33,8 @@ KNOB_WIDTH = 170
 """In pixels: narrower, a slider's name and number no longer stand on one line."""
 # For handlers that only fill a widget: no queue, no spinner, not for programs.
 INSTANT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+LARGEST_SEED = MAX_SEED - MAX_IMAGES + 1
+"""Of the first picture of several."""
 LARGEST_NATIVE_MULTIPLE = 2
 """Beyond this multiple of the size that a model was trained on, its pictures fall apart."""
 
@@ -130,7 +132,7 @@ def largest_side(spec: ModelSpec) -> int:
 
 def random_seed() -> int:
     """A seed for a person who has not chosen one."""
-    return random.SystemRandom().randint(0, MAX_SEED - MAX_IMAGES + 1)
+    return random.SystemRandom().randint(0, LARGEST_SEED)
 
 
 def seed_fields(prefix: str = "") -> tuple[gr.Number, gr.Checkbox]:

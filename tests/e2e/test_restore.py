@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from studio.engine.images import png_bytes
 from studio.engine.infotext import read
+from studio.types import MAX_SEED
 from tests.e2e.conftest import Visit
 from tests.e2e.test_api import GOOD
 
@@ -60,6 +61,15 @@ def draw(page: Page) -> None:
     page.get_by_role("option", name="UniPC").click()
     page.locator("#generate").click()
     expect(page.locator("#phase")).to_have_text("Done")
+
+
+def test_every_opened_page_throws_seeds_of_its_own(visit: Visit):
+    seeds = set()
+    for _ in range(2):
+        page = visit(locale="en-US")
+        expect(number(page, "Seed")).not_to_have_value("0")
+        seeds.add(number(page, "Seed").input_value())
+    assert len(seeds) == 2 and all(0 < int(seed) < MAX_SEED for seed in seeds)
 
 
 def test_a_downloaded_picture_brings_every_field_back(visit: Visit, tmp_path: Path):
