@@ -25,6 +25,8 @@ DIFFUSERS_PARTS = ("unet", "text_encoder", "text_encoder_2")
 TEXT_PREFIX = "text_model."
 """In every file of the field, though a text encoder of the present transformers no longer has it."""
 NO_TARGETS = ("token_embedding", "position_embedding")
+INFERENCE_SAMPLER, INFERENCE_STEPS, INFERENCE_GUIDANCE = "inference_sampler", "inference_steps", "inference_guidance"
+"""Under these names a file's header says how it is meant to be drawn with, where it needs settings of its own."""
 ADAPTER_METADATA = "lora_adapter_metadata"
 
 ROLES = {"lora_A": DOWN, "lora_B": UP, "lora_down": DOWN, "lora_up": UP, "down": DOWN, "up": UP, "alpha": ALPHA}

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from studio.diffusion.lora_keys import INFERENCE_GUIDANCE, INFERENCE_SAMPLER, INFERENCE_STEPS
 from studio.types import MAX_GUIDANCE, MAX_STEPS, Scheduler
-
-SAMPLER, STEPS, GUIDANCE = "inference_sampler", "inference_steps", "inference_guidance"
-"""Under which names a file's header tells it."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,8 @@ class Usage:
 def usage_of(metadata: Mapping[str, str]) -> Usage | None:
     """What a file's header says, which may be anybody's: None unless it is all there and within a request's bounds."""
     try:
-        sampler, steps = Scheduler(metadata[SAMPLER]), int(metadata[STEPS])
-        guidance_scale = float(metadata[GUIDANCE])
+        sampler, steps = Scheduler(metadata[INFERENCE_SAMPLER]), int(metadata[INFERENCE_STEPS])
+        guidance_scale = float(metadata[INFERENCE_GUIDANCE])
     except (KeyError, ValueError):
         return None
     within = 1 <= steps <= MAX_STEPS and 0 <= guidance_scale <= MAX_GUIDANCE  # NaN is not

@@ -25,7 +25,7 @@ from studio.evaluate.ask import Ask
 from studio.evaluate.lora import FOLDER, lora_of, lora_view
 from studio.evaluate.report import Report, ReportRow
 from studio.evaluate.scenes import captions
-from studio.evaluate.text2img import Painter, Tally, distance_row, exact_view, tally_told
+from studio.evaluate.text2img import Painter, Tally, distance_rows, exact_view, tally_told
 from studio.events import Done
 from studio.lineage import file_sha256
 from studio.perception.measure import METRICS, Measure
@@ -42,7 +42,7 @@ MOST_LOSS = {"cpu": 0.05, "gpu": 0.05}
 
 def run(settings: Any, ask: Ask) -> Report:
     """Draw and measure. Raises ModelUnavailable without the eye or without the LoRA, or where it was trained on another
-    base; takes four seconds a sample on two cores."""
+    base; takes a second a sample on two cores."""
     started, base_id = time.monotonic(), ask.model or "little-world"
     models, count = settings.models_dir, ask.samples or SAMPLES[ask.preset]
     path = lora_of(models / base_id, NAME)
@@ -97,8 +97,7 @@ def _measured(studio: Studio, base_id: str, path: Path, measure: Measure, ask: A
         tallies = {name: tally_told(one, measure, scenes, told) for name, one in painters.items()}
         rows = rows_of(tallies, ask.preset)
         if count > 1:  # one picture has no spread
-            for name, tally in tallies.items():
-                rows.append(replace(distance_row(tally, measure, scenes, first + count, own.width), where=name))
+            rows += distance_rows(tallies, measure, scenes, first + count, own.width)
     for precision in Precision:
         base, lora = replace(own, precision=precision), replace(taught, precision=precision)
         rows += timed(studio, base_id, base, lora, ask.preset)

@@ -167,7 +167,7 @@ def _measured(studio: Studio, measure: Measure, base_id: str, ask: Ask, count: i
             true = tally_of(Truth(scenes, defaults.width, ask.seed), measure, scenes, ask.language, clip)
             rows.append(clip_row(seen, true, ask.seed))
         if count > 1:  # one picture has no spread
-            rows.append(distance_row(seen, measure, scenes, first + count, defaults.width))
+            rows += distance_rows({"held-out scenes": seen}, measure, scenes, first + count, defaults.width)
         return rows, lease.components.sha256
 
 
@@ -284,10 +284,14 @@ def clip_row(tally: Tally, true: Tally, seed: int) -> ReportRow:
 
 
 @torch.inference_mode()
-def distance_row(tally: Tally, measure: Measure, scenes: Sequence[Scene], other_seed: int, size: int) -> ReportRow:
-    """FD-world to renders of the same scenes, beside the distance between two sets of renders."""
+def distance_rows(
+    tallies: Mapping[str, Tally], measure: Measure, scenes: Sequence[Scene], other_seed: int, size: int
+) -> list[ReportRow]:
+    """FD-world of each to renders of the same scenes, beside the distance between two sets of renders."""
     real = render_features(measure, scenes, size)
     others = [scene_of_seed(other_seed + i) for i in range(len(scenes))]
     floor = frechet_distance(real, render_features(measure, others, size))
-    value = frechet_distance(torch.cat(tally.features), real)
-    return ReportRow("FD-world", value, where="held-out scenes", ceiling=floor, sense="lower")
+    return [
+        ReportRow("FD-world", frechet_distance(torch.cat(one.features), real), "", where, ceiling=floor, sense="lower")
+        for where, one in tallies.items()
+    ]

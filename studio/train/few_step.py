@@ -20,13 +20,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from studio.diffusion.distillation import Angles, between, trailing
+from studio.diffusion.lora_keys import INFERENCE_GUIDANCE, INFERENCE_SAMPLER, INFERENCE_STEPS
 from studio.errors import StudioError
-from studio.lineage import file_sha256, weights_sha256
-from studio.train.artefact import facts_of, latents_sha256, tell_ledger, write_facts
 from studio.train.frozen import freeze, require_unchanged
 from studio.train.lessons import tokens_of
-from studio.train.lora import FOLDER, shared
-from studio.train.lora_files import save_lora
+from studio.train.lora import shared, write_lora
 from studio.train.lora_steps import UNET_TARGETS, Learner, Recipe
 from studio.train.places import MODELS
 from studio.train.run import Options, Run, launch
@@ -41,8 +39,6 @@ NAME = "few_step"
 STEPS, GUIDANCE = 4, 4.0
 """Of the student, and of the teacher."""
 STUDENT_TARGETS = (*UNET_TARGETS, "proj_in", "proj_out", "time_emb_proj", "conv_shortcut", "conv")
-
-
 USAGE = f"""from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 pipeline = StableDiffusionPipeline.from_pretrained("models/little-world")
@@ -159,16 +155,12 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.resume({"learner": student})
     run.begin(student.parameters, preset)
 
-    def agree(parameters: list[torch.nn.Parameter]) -> float:
-        run.average_gradients(parameters)
-        return run.fraction
-
     shape = (recipe.batch, 4, preset.size // 8, preset.size // 8)
     while not run.finished:
         first = first_prompt(options.seed, run.step, rank, processes, recipe.batch)
         generator = torch.Generator().manual_seed(first)
         noise, tokens = torch.randn(shape, generator=generator), tokens_of(tokenizer, prompts(first, recipe.batch))
-        loss, _ = student.step(student.path_loss(noise, tokens), agree)
+        loss, _ = student.step(student.path_loss(noise, tokens), run.average_gradients)
         run.log(loss=loss)
         if run.checkpoint_due():
             run.save({"learner": student})
@@ -208,29 +200,9 @@ def finish(run: Run, preset: Preset, student: Student, tokenizer: PreTrainedToke
     side = preset.size // 8
     noise = torch.randn(preset.held_out, 4, side, side, generator=torch.Generator().manual_seed(5))
     metrics = distances(student, noise, tokens, preset.substeps)
-    folder = run.options.out or MODELS / "little-world"
-    target = folder / FOLDER / f"{NAME}.safetensors"
-    builds_on = {
-        "unet": weights_sha256(folder / "unet"),
-        "text_encoder": weights_sha256(folder / "text_encoder"),
-        "latents": latents_sha256(folder / "vae"),
-    }
-    told = {
-        "base": "little-world",
-        "base_sha256": builds_on["unet"],
-        "resolution": f"{preset.size}x{preset.size}",
-        "steps": str(run.step),
-        "inference_sampler": "ddim",
-        "inference_steps": str(STEPS),
-        "inference_guidance": "1",
-    }
-    recipe = preset.recipe
-    save_lora(target, student.weights(), recipe.rank, recipe.alpha, run.options.file_format, told)
+    header = {INFERENCE_SAMPLER: "ddim", INFERENCE_STEPS: str(STEPS), INFERENCE_GUIDANCE: "1"}
     data = "prompts of scenes that the studio makes up itself (`studio/world`; no other data)"
-    facts = facts_of(run, asdict(preset), metrics, builds_on, file_sha256(target), data=data, usage=USAGE)
-    write_facts(facts, target.with_suffix(".json"), target.with_suffix(".md"))
-    tell_ledger(run, f"little-world/{FOLDER}/{NAME}", facts["sha256"], metrics, builds_on)
-    run.say(f"{metrics}, {target.stat().st_size / 1e6:.2f} MB")
+    write_lora(run, NAME, student, asdict(preset), metrics, header, data=data, usage=USAGE)
 
 
 def distances(student: Student, noise: Tensor, tokens: Tensor, substeps: int) -> dict[str, float]:

@@ -7,6 +7,7 @@ A share of every step shows ordinary scenes, so that what the base knows stays. 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,16 +122,12 @@ def worker(rank: int, processes: int, options: Options) -> None:
     run.resume({"learner": learner})
     run.begin(learner.parameters, preset)
 
-    def agree(parameters: list[torch.nn.Parameter]) -> float:
-        run.average_gradients(parameters)
-        return run.fraction
-
     def sketch() -> Image:
         return drawn(subject.prompt, learner, vae, tokenizer, preset.size)
 
     if not run.finished:
         steps = lora_steps(
-            learner, lessons, agree, tokenizer, prior,
+            learner, lessons, run.average_gradients, tokenizer, prior,
             seed=options.seed * 1_000 + rank,
             sketch=None if rank else sketch,
             sketch_every_seconds=preset.sketch_every_seconds,
@@ -188,25 +185,46 @@ def finish(run: Run, preset: Preset, subject: Subject, learner: Learner, measure
     with learner.switched_off():
         without = fixed_loss(learner, lessons)
     metrics = {f"{name}_mse": round(fixed_loss(learner, lessons), 4), "without_lora_mse": round(without, 4)}
+    header, told = {"trigger": subject.trigger}, told_of(subject, lessons, run)
+    in_ledger = subject.concept is not None
+    write_lora(run, subject.name, learner, asdict(preset), metrics, header, in_ledger, **told)
+
+
+def write_lora(
+    run: Run,
+    name: str,
+    learner: Learner,
+    preset: dict[str, Any],
+    metrics: dict[str, Any],
+    header: Mapping[str, str],
+    in_ledger: bool = True,
+    **told: Any,
+) -> None:
+    """Write what was learnt as a file on the base's shelf, with its facts, its card and its row in the ledger.
+
+    preset: its values, the size of a picture among them; header: what the file says beside its base and its training;
+    told: as `facts_of` takes more.
+    """
     folder = run.options.out or MODELS / "little-world"
-    target = folder / FOLDER / f"{subject.name}.safetensors"
+    target = folder / FOLDER / f"{name}.safetensors"
     builds_on = {
         "unet": weights_sha256(folder / "unet"),
         "text_encoder": weights_sha256(folder / "text_encoder"),
         "latents": latents_sha256(folder / "vae"),
     }
-    told = {
+    said = {
         "base": "little-world",
         "base_sha256": builds_on["unet"],
-        "trigger": subject.trigger,
-        "resolution": f"{preset.size}x{preset.size}",
+        "resolution": "{size}x{size}".format(**preset),
         "steps": str(run.step),
+        **header,
     }
-    save_lora(target, learner.weights(), preset.recipe.rank, preset.recipe.alpha, run.options.file_format, told)
-    facts = facts_of(run, asdict(preset), metrics, builds_on, file_sha256(target), **told_of(subject, lessons, run))
+    recipe = learner.recipe
+    save_lora(target, learner.weights(), recipe.rank, recipe.alpha, run.options.file_format, said)
+    facts = facts_of(run, preset, metrics, builds_on, file_sha256(target), **told)
     write_facts(facts, target.with_suffix(".json"), target.with_suffix(".md"))
-    if subject.concept:
-        tell_ledger(run, f"little-world/{FOLDER}/{subject.name}", facts["sha256"], metrics, builds_on)
+    if in_ledger:
+        tell_ledger(run, f"little-world/{FOLDER}/{name}", facts["sha256"], metrics, builds_on)
     run.say(f"{metrics}, {target.stat().st_size / 1e6:.2f} MB")
 
 

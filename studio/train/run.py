@@ -123,12 +123,12 @@ class Run:
         """Preparation is over: what was spent until now does not count against the budget."""
         self._started = self._last_log = self._last_checkpoint = self._last_samples = time.monotonic()
 
-    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Average all gradients over the processes, and agree on the fraction of the budget that is spent."""
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> float:
+        """Average all gradients over the processes; returns the spent fraction of the budget, on which all agree."""
         self.step += 1
         self.fraction = self._spent_share(self.seconds) if self.rank == 0 else 0.0
         if self.processes == 1:
-            return
+            return self.fraction
         owners = [p for p in parameters if p.grad is not None]
         flat = torch.cat([p.grad.reshape(-1) for p in owners if p.grad is not None] + [torch.tensor([self.fraction])])
         dist.all_reduce(flat)
@@ -138,6 +138,7 @@ class Run:
             assert p.grad is not None
             p.grad.copy_(flat[offset : offset + p.numel()].view_as(p.grad))
             offset += p.numel()
+        return self.fraction
 
     def barrier(self) -> None:
         if self.processes > 1:

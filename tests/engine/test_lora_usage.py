@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from studio.engine.lora_usage import GUIDANCE, SAMPLER, STEPS, Usage, usage_of
+from studio.diffusion.lora_keys import INFERENCE_GUIDANCE as GUIDANCE
+from studio.diffusion.lora_keys import INFERENCE_SAMPLER as SAMPLER
+from studio.diffusion.lora_keys import INFERENCE_STEPS as STEPS
+from studio.engine.lora_usage import Usage, usage_of
 from studio.types import MAX_STEPS, Scheduler
 
 TOLD = {SAMPLER: "ddim", STEPS: "4", GUIDANCE: "1"}

@@ -17,7 +17,7 @@ from studio.errors import ModelUnavailable
 from studio.evaluate import text2img
 from studio.evaluate.ask import Ask
 from studio.evaluate.report import wilson
-from studio.evaluate.text2img import BATCH, TARGETS, Painter, Tally, distance_row, language_rows, rows_of, tally_of
+from studio.evaluate.text2img import BATCH, TARGETS, Painter, Tally, distance_rows, language_rows, rows_of, tally_of
 from studio.perception.measure import METRICS, WEIGHTS
 from studio.perception.network import ALL_KINDS, Eye, Reading
 from studio.settings import Settings
@@ -159,7 +159,7 @@ def test_chinese_may_lose_little_against_english():
 
 def test_true_renders_have_no_distance_and_a_floor_above_it():
     others = [scene_of_seed(1_000 + i) for i in range(len(SCENES))]
-    row = distance_row(tally(Knowing()), Knowing([*SCENES, *others]), SCENES, 1_000, SIZE)  # type: ignore[arg-type]
+    (row,) = distance_rows({"": tally(Knowing())}, Knowing([*SCENES, *others]), SCENES, 1_000, SIZE)  # type: ignore[arg-type]
     assert (row.name, row.sense, row.target) == ("FD-world", "lower", None)
     assert row.value == pytest.approx(0, abs=1e-3)
     assert row.ceiling is not None and row.ceiling > 1
@@ -169,7 +169,7 @@ def test_the_distance_grows_when_features_shift():
     found = tally(Knowing())
     found.features = [features + 1 for features in found.features]
     eye = Knowing([*SCENES, *(scene_of_seed(1_000 + i) for i in range(len(SCENES)))])
-    row = distance_row(found, eye, SCENES, 1_000, SIZE)  # type: ignore[arg-type]
+    (row,) = distance_rows({"": found}, eye, SCENES, 1_000, SIZE)  # type: ignore[arg-type]
     assert row.value == pytest.approx(torch.cat(found.features).shape[1], rel=1e-6)
 
 
